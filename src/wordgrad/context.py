@@ -1,0 +1,47 @@
+"""What flows into every call: the run it belongs to and its place in that run."""
+
+from __future__ import annotations
+
+import secrets
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from wordgrad.types import Index, RunContext
+
+
+@dataclass(slots=True)
+class Body:
+    """One numbering of calls: the start of a run, or the body of one call."""
+
+    index: Index = ()
+    made: int = 0
+    """Graph calls, backward passes and proposals made in this body so far."""
+    asked: int = 0
+    """Engine calls made in this body so far."""
+    owner: object = None
+    """The thread or task that may make calls here; None where anyone may."""
+
+    def next_index(self) -> Index:
+        """The creation index of the next call made here."""
+        self.made += 1
+        return (*self.index, self.made - 1)
+
+    def next_call(self) -> int:
+        """The number of the next engine call made here, from 0."""
+        self.asked += 1
+        return self.asked - 1
+
+
+_process_secret = secrets.token_bytes(16)
+
+run: ContextVar[RunContext | None] = ContextVar("wordgrad.run", default=None)
+"""The run that calls belong to; None outside one."""
+
+body: ContextVar[Body] = ContextVar("wordgrad.body", default=Body())
+"""Where the next call gets its number; outside a run and outside every call, the process's own."""
+
+
+def secret() -> bytes:
+    """The key that fences are derived from: the run's, outside a run the process's."""
+    current = run.get()
+    return _process_secret if current is None else current.secret

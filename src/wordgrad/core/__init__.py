@@ -1,0 +1,1 @@
+"""Variables, the functions between them, and the backward pass. Knows no prompt and no engine."""

@@ -1,0 +1,63 @@
+"""What a Variable can hold, and how it reads as text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, is_dataclass
+
+from pydantic import BaseModel
+
+from wordgrad.errors import UsageError
+from wordgrad.types import JSON, Completion, Finish, Request
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCall:
+    """One request of a node and its reply, exactly as they went over the wire."""
+
+    engine: str
+    request: Request
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a call yields: its value, and what is known beside it."""
+
+    value: object
+    finish: Finish = "stop"
+    score: float | None = None
+    passed: bool | None = None
+    """For a loss: whether the example passes; None where the loss has no score."""
+    failure: str | None = None
+    """The annotated message of a failed Python function; `value` is then what an agent would observe."""
+    calls: tuple[EngineCall, ...] = ()
+
+
+def plain(value: object) -> JSON:
+    """The JSON form of `value`: itself, or that of a dataclass or pydantic model.
+
+    Raises:
+        UsageError: It has none.
+    """
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")  # type: ignore[no-any-return]
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))  # type: ignore[no-any-return]
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"a {type(value).__name__} has no JSON form ({error}); use text, JSON values, a dataclass or a pydantic model"
+        ) from error
+
+
+def text_form(value: object) -> str:
+    """How `value` reads in a prompt: text as it is, an image as its description, all else as indented JSON."""
+    if isinstance(value, str):
+        return value
+    if hasattr(value, "__wordgrad_text__"):
+        return str(value.__wordgrad_text__())
+    if isinstance(value, BaseModel | dict | list | tuple) or is_dataclass(value):
+        return json.dumps(plain(value), ensure_ascii=False, indent=2)
+    return str(value)
