@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, is_dataclass
 
 from pydantic import BaseModel
 
 from wordgrad.errors import UsageError
 from wordgrad.types import JSON, Completion, Finish, Request
+
+
+class Opaque(ABC):
+    """A value that no rewrite can improve, such as an image: it is sent, and never trained."""
+
+    @abstractmethod
+    def text_form(self) -> str:
+        """A short description, shown where the value itself cannot be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +65,6 @@ def text_form(value: object) -> str:
     """How `value` reads in a prompt: text as it is, an image as its description, all else as indented JSON."""
     if isinstance(value, str):
         return value
-    if hasattr(value, "__wordgrad_text__"):
-        return str(value.__wordgrad_text__())
-    if isinstance(value, BaseModel | dict | list | tuple) or is_dataclass(value):
-        return json.dumps(plain(value), ensure_ascii=False, indent=2)
-    return str(value)
+    if isinstance(value, Opaque):
+        return value.text_form()
+    return json.dumps(plain(value), ensure_ascii=False, indent=2)
