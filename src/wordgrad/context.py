@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 
 from wordgrad.types import Index, RunContext
 
@@ -14,22 +16,19 @@ class Body:
     """One numbering of calls: the start of a run, or the body of one call."""
 
     index: Index = ()
-    made: int = 0
-    """Graph calls, backward passes and proposals made in this body so far."""
-    asked: int = 0
-    """Engine calls made in this body so far."""
     owner: object = None
     """The thread or task that may make calls here; None where anyone may."""
+    # Counters, not integers: outside a run many threads share one numbering, and `next()` of a count is atomic.
+    _made: Iterator[int] = field(default_factory=count)
+    _asked: Iterator[int] = field(default_factory=count)
 
     def next_index(self) -> Index:
-        """The creation index of the next call made here."""
-        self.made += 1
-        return (*self.index, self.made - 1)
+        """The creation index of the next call, backward pass or proposal made here."""
+        return (*self.index, next(self._made))
 
     def next_call(self) -> int:
         """The number of the next engine call made here, from 0."""
-        self.asked += 1
-        return self.asked - 1
+        return next(self._asked)
 
 
 _process_secret = secrets.token_bytes(16)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
@@ -193,18 +193,18 @@ class RunContext(Protocol):
     def wrap(self, engine: Engine) -> Engine:
         """The engine with replay, cache, retries, budget, limits and ledger around it; one for each engine."""
 
-    async def result(
-        self, *, index: Index, name: str, source: str, inputs: str, compute: Callable[[], Awaitable[JSON]]
-    ) -> JSON:
-        """The recorded result of an impure function at `index`, else that of `compute()`, which is then recorded.
+    async def recall(self, *, index: Index, name: str, source: str, inputs: str) -> tuple[JSON] | None:
+        """The recorded result of an impure function's call, in a tuple of one; None where there is none yet.
 
         Args:
             index: The call's creation index.
             name: The function's qualified name.
             source: sha256 of its source.
             inputs: sha256 of its inputs' text forms.
-            compute: Runs the function.
 
         Raises:
-            StoreError: A recorded result at `index` has another name, source or inputs: the program changed.
+            StoreError: The record at `index` has another name, source or inputs: the program changed.
         """
+
+    async def record(self, *, index: Index, name: str, source: str, inputs: str, value: JSON) -> None:
+        """Keep the result of an impure function's call; returns once it is committed."""

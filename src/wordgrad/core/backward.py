@@ -262,6 +262,16 @@ class Trace:
             critique=critique,
         )
 
+    def completed(self, gradient: Gradient, leaf: Variable) -> Gradient:
+        """A gradient that was made from the whole trace: keyed by the first call that read `leaf`, with its evidence."""
+        reader, slot = next(
+            (step, slot)
+            for step in self.steps
+            for slot, each in enumerate(step.grad_fn.inputs if step.grad_fn else ())
+            if each.variable is leaf
+        )
+        return _complete(gradient, self.context(reader), slot, [seed.gradient for seed in self.seeds])
+
     async def walk(self, critique: Critique | None) -> None:
         """Run each call's backward rule once all that read its output have run; what is ready runs concurrently."""
         contexts = {step: self.context(step, critique) for step in self.steps}
@@ -290,7 +300,7 @@ class Trace:
                     if waiting[step] == 0:
                         group.start_soon(visit, step)
         except BaseExceptionGroup as failed:
-            raise _first(failed) from None
+            raise dispatch.first_error(failed) from None
 
     def publish(self) -> None:
         """Accumulate what was deposited on the Variables themselves."""
@@ -328,12 +338,4 @@ async def _together(works: Sequence[Callable[[], Awaitable[None]]]) -> None:
             for work in works:
                 group.start_soon(one, work)
     except BaseExceptionGroup as failed:
-        raise _first(failed) from None
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error of a task group: cancelling the rest made no others that matter."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+        raise dispatch.first_error(failed) from None

@@ -1,0 +1,1 @@
+"""Rows to train and to test on."""

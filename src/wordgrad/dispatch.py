@@ -1,0 +1,808 @@
+"""The one background loop: calls return at once, and run when their inputs are there.
+
+A call that waits is a counter, not a task. All state of calls belongs to the loop's thread; other threads send it
+messages, in batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, Sequence
+from contextvars import Context, ContextVar, copy_context
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
+
+import anyio
+
+from wordgrad import context
+from wordgrad.errors import GraphError, NodeError, UsageError
+from wordgrad.types import Index
+from wordgrad.workers import Job, Workers
+
+T = TypeVar("T")
+E = TypeVar("E")
+R = TypeVar("R")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What messages call a call."""
+
+    function: str
+    role: str = ""
+    example: str | None = None
+
+    def __str__(self) -> str:
+        of = f" of example {self.example!r}" if self.example is not None else ""
+        return f"{self.function} ({self.role!r}{of})" if self.role else f"{self.function}{of}"
+
+
+class _Failure:
+    """Why a call failed; all that depends on it share this one object."""
+
+    __slots__ = ("cause", "label", "seen")
+
+    def __init__(self, label: Label, cause: BaseException) -> None:
+        self.label = label
+        self.cause = cause
+        self.seen = False
+
+    def error(self) -> NodeError:
+        """A fresh exception: each reader's traceback is its own."""
+        self.seen = True
+        label = self.label
+        return NodeError(
+            f"{label} failed: {_printed(self.cause)}", function=label.function, role=label.role, example=label.example
+        )
+
+    def __del__(self) -> None:
+        if not self.seen and not sys.is_finalizing():
+            _log.error("an error that nobody read: %s failed: %s", self.label, _printed(self.cause))
+
+
+class _Queue(deque["Pending[Any]"]):
+    """Calls that take turns, in program order."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+
+class _Scope:
+    """Where Python calls made in one body queue up."""
+
+    __slots__ = ("examples", "owner", "queue")
+
+    def __init__(self, owner: Pending[Any] | None, queue: _Queue | None) -> None:
+        self.owner = owner
+        self.queue = queue
+        self.examples: WeakValueDictionary[Hashable, _Queue] = WeakValueDictionary()
+
+    def queue_of(self, example: Hashable | None) -> _Queue | None:
+        """The queue of an example, or that of the body itself."""
+        if example is None:
+            return self.queue
+        found = self.examples.get(example)
+        if found is None:
+            found = self.examples[example] = _Queue()
+        return found
+
+
+_scope: ContextVar[_Scope] = ContextVar("wordgrad.scope", default=_Scope(None, None))
+_current: ContextVar[Pending[Any] | None] = ContextVar("wordgrad.current", default=None)
+_eager: ContextVar[bool] = ContextVar("wordgrad.eager", default=False)
+
+
+class Pending(Generic[T]):
+    """A value that is being computed. Made by `submit`."""
+
+    __slots__ = (
+        "__weakref__",
+        "_awaited",
+        "_context",
+        "_dependents",
+        "_done",
+        "_failure",
+        "_home",
+        "_inputs",
+        "_item",
+        "_missing",
+        "_open",
+        "_over",
+        "_parent",
+        "_queues",
+        "_raw",
+        "_task",
+        "_thread",
+        "_value",
+        "_waiters",
+        "_work",
+        "index",
+        "label",
+    )
+
+    def __init__(self, label: Label, index: Index, inputs: Sequence[Pending[Any]], *, home: _Dispatcher) -> None:
+        self.label = label
+        self.index = index
+        self._home = home
+        self._inputs = tuple(inputs)
+        self._missing = 0
+        self._dependents: list[Pending[Any]] = []
+        self._waiters: list[_Waiter] = []
+        self._queues: tuple[_Queue, ...] = ()
+        self._parent: Pending[Any] | None = None
+        self._open = 1
+        """Its own body, and the calls in turn that were made in it and have not ended."""
+        self._over = False
+        self._done = False
+        self._awaited = False
+        self._raw = False
+        """Its errors are raised as they are: it is no node, but a piece of the library's or a user's own code."""
+        self._item = False
+        """It is one example of a `map`: its calls are numbered and queue up apart."""
+        self._thread = False
+        self._value: T | None = None
+        self._failure: _Failure | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._context: Context | None = None
+        self._work: Callable[[list[Any]], Any] | None = None
+
+    def done(self) -> bool:
+        """Whether the call has ended, well or not."""
+        return self._done
+
+    def peek(self) -> T | None:
+        """The value if it is there; None otherwise. Never blocks."""
+        return self._value
+
+    def result(self) -> T:
+        """The value; blocks until it is there.
+
+        Raises:
+            NodeError: The call, or one that it depends on, failed.
+            UsageError: Blocking is not allowed here; await instead.
+        """
+        _check_blocking(self)
+        if not self._done:
+            self._block()
+        return self._read()
+
+    async def wait(self) -> T:
+        """The value, without blocking; from any running loop."""
+        self._mark_awaited()
+        if not self._done:
+            self._check_home()
+            await self._home.waited(self)
+        return self._read()
+
+    def _read(self) -> T:
+        if self._failure is None:
+            return self._value  # type: ignore[return-value] - None is a value of T here
+        if self._raw:
+            self._failure.seen = True
+            raise self._failure.cause
+        raise self._failure.error() from self._failure.cause
+
+    def _block(self) -> None:
+        self._check_home()
+        reader = _current.get()
+        waiter = _Waiter(reader if reader is not None and reader._thread else None)
+        event = threading.Event()
+        waiter.wake = event.set
+        self._home.post(lambda: self._home.attach(waiter, self))
+        if waiter.reader is not None:
+            self._home.workers.leave()
+        try:
+            event.wait()
+        except BaseException:
+            self._home.post(lambda: self._home.cancel(self))
+            raise
+        finally:
+            if waiter.reader is not None:
+                self._home.workers.enter()
+        if waiter.error is not None:
+            raise waiter.error
+
+    def _check_home(self) -> None:
+        if self._home.pid != os.getpid():
+            raise GraphError(
+                f"{self.label} was pending when this process was forked: only the parent can read it. Read it before "
+                "the fork, or make the call in the child"
+            )
+
+    def _mark_awaited(self) -> None:
+        stack: list[Pending[Any]] = [self]
+        while stack:
+            node = stack.pop()
+            if not node._awaited:
+                node._awaited = True
+                stack.extend(node._inputs)
+
+
+class _Waiter:
+    """Someone who reads a pending value."""
+
+    __slots__ = ("error", "reader", "wake")
+
+    def __init__(self, reader: Pending[Any] | None) -> None:
+        self.reader = reader
+        """The call whose own body reads, if it is one of ours: the stall check counts these."""
+        self.error: GraphError | None = None
+        self.wake: Callable[[], None] = lambda: None
+
+
+class _Dispatcher:
+    """The loop, its thread, and the calls that it knows. Methods without a word on threads belong to the loop's."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.workers = Workers()
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._rung = False
+        self._unsettled: dict[Pending[Any], None] = {}
+        self._blocked: dict[_Waiter, Pending[Any]] = {}
+        self._active = 0
+        self._exclusive: WeakValueDictionary[Hashable, _Queue] = WeakValueDictionary()
+        self._broken: BaseException | None = None
+        self._started = threading.Event()
+        self.thread = threading.Thread(target=self._main, name="wordgrad", daemon=True)
+        self.thread.start()
+        self._started.wait()
+
+    # ---- messages, from any thread
+
+    def post(self, message: Callable[[], None]) -> None:
+        """Have `message` run on the loop; one wake-up carries all messages that came before it is heard."""
+        self._inbox.append(message)
+        if not self._rung:
+            self._rung = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the interpreter is going down
+                self.loop.call_soon_threadsafe(self._bell.set)
+
+    def _main(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            anyio.run(self._pump)
+
+    async def _pump(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._bell = asyncio.Event()
+        self._self = asyncio.current_task()
+        self._started.set()
+        while True:
+            await self._bell.wait()
+            self._bell.clear()
+            self._rung = False
+            try:
+                while self._inbox:
+                    self._inbox.popleft()()
+                self._check_stall()
+            except Exception as error:
+                self._break(error)
+
+    # ---- calls
+
+    def add(self, node: Pending[Any], example: Hashable | None, exclusive: Hashable | None, *, turn: bool) -> None:
+        """Take a new call in; it starts when its inputs and its turn are there."""
+        if self._broken is not None:
+            self._settle(node, failure=_Failure(node.label, self._broken))
+            return
+        self._unsettled[node] = None
+        if turn:
+            assert node._context is not None
+            scope = node._context[_scope] if _scope in node._context else _scope.get()
+            queues = [scope.queue_of(example)]
+            if exclusive is not None:
+                found = self._exclusive.get(exclusive)
+                if found is None:
+                    found = self._exclusive[exclusive] = _Queue()
+                queues.append(found)
+            node._queues = tuple(queue for queue in queues if queue is not None)
+            for queue in node._queues:
+                queue.append(node)
+            if scope.owner is not None and not scope.owner._over:
+                node._parent = scope.owner
+                scope.owner._open += 1
+        for each in node._inputs:
+            if not each._done:
+                each._dependents.append(node)
+                node._missing += 1
+        self._start_if_ready(node)
+
+    def _start_if_ready(self, node: Pending[Any]) -> None:
+        if node._done or node._work is None or node._missing or any(queue[0] is not node for queue in node._queues):
+            if not node._done and not node._missing:
+                self._fail_if_inputs_did(node)
+            return
+        if self._fail_if_inputs_did(node):
+            return
+        work, node._work = node._work, None
+        values = [each._value for each in node._inputs]
+        assert node._context is not None
+        self._active += 1
+        if node._thread:
+            self.workers.start(
+                Job(
+                    run=lambda: node._context.run(self._in_thread, node, work, values),  # type: ignore[union-attr]
+                    refuse=lambda: self.post(lambda: self._ended(node, None, _too_many_threads(self.workers))),
+                )
+            )
+        else:
+            node._task = self.loop.create_task(self._in_task(node, work, values), context=node._context)
+
+    def _fail_if_inputs_did(self, node: Pending[Any]) -> bool:
+        # In input order, never in order of time: what is reported must not depend on which call was faster.
+        failure = next((each._failure for each in node._inputs if each._failure is not None), None)
+        if failure is None:
+            return False
+        self._close(node)
+        self._settle(node, failure=failure)
+        return True
+
+    def _in_thread(self, node: Pending[Any], work: Callable[[list[Any]], Any], values: list[Any]) -> None:
+        _enter(node)
+        value, error = None, None
+        try:
+            value = work(values)
+        except BaseException as raised:  # noqa: BLE001 - whatever a body raises is its node's failure
+            error = raised
+        self.post(lambda: self._ended(node, value, error))
+
+    async def _in_task(self, node: Pending[Any], work: Callable[[list[Any]], Any], values: list[Any]) -> None:
+        _enter(node)
+        value, error = None, None
+        try:
+            value = await work(values)
+        except BaseException as raised:  # noqa: BLE001 - cancellation too: the node must settle
+            error = raised
+        self._ended(node, value, error)
+        self._check_stall()
+
+    def _ended(self, node: Pending[Any], value: object, error: BaseException | None) -> None:
+        self._active -= 1
+        self._settle(node, value=value, failure=None if error is None else _Failure(node.label, error))
+        self._close(node)
+
+    def _settle(self, node: Pending[Any], *, value: object = None, failure: _Failure | None = None) -> None:
+        """Give `node` its outcome, once, and pass it on; no recursion, however long the chain."""
+        if node._done:
+            if failure is not None:
+                failure.seen = True
+            return
+        node._value = value
+        node._failure = failure
+        settled = deque([node])
+        node._done = True
+        while settled:
+            each = settled.popleft()
+            self._unsettled.pop(each, None)
+            each._context = None if each._over or each._task is None else each._context
+            for waiter in each._waiters:
+                self._wake(waiter)
+            each._waiters = []
+            dependents, each._dependents = each._dependents, []
+            for dependent in dependents:
+                dependent._missing -= 1
+                if dependent._missing or dependent._done:
+                    continue
+                failed = next((one._failure for one in dependent._inputs if one._failure is not None), None)
+                if failed is None:
+                    self._start_if_ready(dependent)
+                    continue
+                dependent._failure = failed
+                dependent._done = True
+                dependent._work = None
+                self._close(dependent)
+                settled.append(dependent)
+
+    def _close(self, node: Pending[Any]) -> None:
+        """One thing less keeps `node`'s turn: its body, or a call made in it. Then the next ones may start."""
+        ending: Pending[Any] | None = node
+        while ending is not None:
+            ending._open -= 1
+            if ending._open > 0 or ending._over:
+                return
+            ending._over = True
+            for queue in ending._queues:
+                while queue and queue[0]._over:
+                    queue.popleft()
+                if queue:
+                    self._start_if_ready(queue[0])
+            ending = ending._parent
+
+    # ---- readers
+
+    def attach(self, waiter: _Waiter, target: Pending[Any]) -> None:
+        """Wake `waiter` once `target` has ended."""
+        if target._done:
+            waiter.wake()
+            return
+        target._waiters.append(waiter)
+        if waiter.reader is not None:
+            self._blocked[waiter] = target
+            self._active -= 1
+
+    def _wake(self, waiter: _Waiter) -> None:
+        if self._blocked.pop(waiter, None) is not None:
+            self._active += 1
+        waiter.wake()
+
+    async def waited(self, target: Pending[Any]) -> None:
+        """Wait for `target` on whatever loop is running; a cancelled wait cancels a call that nobody else wants."""
+        event = anyio.Event()
+        here = _own_loop(self)
+        waiter = _Waiter(_current.get() if here and _is_own_body() else None)
+        waiter.wake = event.set if here else _setter(event)
+        self.post(lambda: self.attach(waiter, target))
+        try:
+            await event.wait()
+        except BaseException:
+            self.post(lambda: self._lose(waiter, target))
+            raise
+        if waiter.error is not None:
+            raise waiter.error
+
+    def _lose(self, waiter: _Waiter, target: Pending[Any]) -> None:
+        if waiter in target._waiters:
+            target._waiters.remove(waiter)
+        if self._blocked.pop(waiter, None) is not None:
+            self._active += 1
+        stack = [target]
+        while stack:
+            node = stack.pop()
+            if not node._done and not node._waiters and all(each._done for each in node._dependents):
+                self._stop(node)
+                stack.extend(node._inputs)
+
+    def cancel(self, target: Pending[Any]) -> None:
+        """Stop `target` and all that it waits for."""
+        stack, seen = [target], {target}
+        while stack:
+            node = stack.pop()
+            if not node._done:
+                stack.extend(each for each in node._inputs if each not in seen)
+                seen.update(node._inputs)
+                self._stop(node)
+
+    def _stop(self, node: Pending[Any]) -> None:
+        """Settle `node` as cancelled. Its task is cancelled; a running thread is abandoned, its result dropped."""
+        started = node._work is None
+        node._work = None
+        failure = _Failure(node.label, asyncio.CancelledError("cancelled: its reader was interrupted"))
+        failure.seen = True
+        self._settle(node, failure=failure)
+        if node._task is not None:
+            node._task.cancel()
+        elif not started:
+            self._close(node)
+
+    # ---- faults
+
+    def _check_stall(self) -> None:
+        """Bodies that read across each other would wait for ever: the first in order is told so."""
+        if self._active or self._inbox or not self._blocked:
+            return
+        waiter = min(self._blocked, key=lambda each: each.reader.index if each.reader else ())
+        target = self._blocked[waiter]
+        assert waiter.reader is not None
+        target._waiters.remove(waiter)
+        waiter.error = GraphError(
+            f"{waiter.reader.label} reads {target.label}, which cannot run before {waiter.reader.label} has ended: "
+            "pass the value as an input, or make the calls in the other order"
+        )
+        self._wake(waiter)
+
+    def _break(self, error: BaseException) -> None:
+        _log.critical("the dispatcher failed; every pending call fails with it", exc_info=error)
+        self._broken = error
+        for node in list(self._unsettled):
+            node._work = None
+            self._settle(node, failure=_Failure(node.label, error))
+
+    def close(self) -> int:
+        """Cancel everything that is pending; from any thread. Returns how many calls that were."""
+        pending = len(self._unsettled)
+        for node in list(self._unsettled):
+            if node._task is not None:
+                with contextlib.suppress(RuntimeError):
+                    self.loop.call_soon_threadsafe(node._task.cancel)
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._self.cancel)  # type: ignore[union-attr]
+        self.thread.join(timeout=2)
+        return pending
+
+
+class _Process:
+    """This process's dispatcher, made when it is first needed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._dispatcher: _Dispatcher | None = None
+
+    def dispatcher(self) -> _Dispatcher:
+        found = self._dispatcher
+        if found is None:
+            with self._lock:
+                found = self._dispatcher = self._dispatcher or _Dispatcher()
+        return found
+
+    def forked(self) -> None:
+        """A child has no loop thread: it makes its own. Calls pending in the parent keep the parent's."""
+        self._lock = threading.Lock()
+        self._dispatcher = None
+
+    def exit(self) -> None:
+        if self._dispatcher is not None and self._dispatcher.pid == os.getpid():
+            pending = self._dispatcher.close()
+            if pending:
+                _log.warning("%d pending calls were cancelled at exit", pending)
+
+
+_process = _Process()
+os.register_at_fork(after_in_child=_process.forked)
+atexit.register(_process.exit)
+
+
+# ---- making calls
+
+
+def submit(
+    work: Callable[[list[Any]], Any],
+    inputs: Sequence[Pending[Any]],
+    *,
+    label: Label,
+    index: Index,
+    thread: bool = False,
+    turn: bool = False,
+    example: Hashable | None = None,
+    exclusive: Hashable | None = None,
+) -> Pending[Any]:
+    """Make a call; returns at once.
+
+    Args:
+        work: Called with the inputs' values: a coroutine function, or plain code where `thread` says.
+        inputs: What it waits for.
+        label: What messages call it.
+        index: Its creation index, from `next_index`.
+        thread: Run it in a worker thread; it then takes its example's turn.
+        turn: It takes its example's turn although it is a coroutine.
+        example: Calls with the same one take turns in call order; that of the calling body where None.
+        exclusive: Calls with the same identity never overlap, and run in call order.
+    """
+    home = _process.dispatcher()
+    node: Pending[Any] = Pending(label, index, inputs, home=home)
+    node._work = work
+    node._thread = thread
+    node._context = copy_context()
+    ordered = thread or turn
+    home.post(lambda: home.add(node, example, exclusive, turn=ordered))
+    if _eager.get():
+        node.result()
+    return node
+
+
+def run(work: Callable[[], Awaitable[R]], *, what: str) -> R:
+    """Run a coroutine function on the library's loop and block for its result; its errors are raised as they are.
+
+    Raises:
+        UsageError: Blocking is not allowed here.
+    """
+    node = _raw(work, what)
+    _check_blocking(node)
+    _begin(node)
+    return node.result()  # type: ignore[no-any-return]
+
+
+async def arun(work: Callable[[], Awaitable[R]]) -> R:
+    """Run a coroutine function on the library's loop, from whatever loop is running."""
+    home = _process.dispatcher()
+    if _own_loop(home):
+        return await work()
+    node = _raw(work, "a call")
+    _begin(node)
+    return await node.wait()  # type: ignore[no-any-return]
+
+
+def _raw(work: Callable[[], Awaitable[Any]], what: str) -> Pending[Any]:
+    node: Pending[Any] = Pending(Label(what), context.body.get().index, (), home=_process.dispatcher())
+    node._raw = True
+    node._awaited = True
+    node._work = lambda _: work()
+    node._context = copy_context()
+    return node
+
+
+def _begin(node: Pending[Any]) -> None:
+    home = node._home
+    home.post(lambda: home.add(node, None, None, turn=False))
+
+
+def map(fn: Callable[[E], R], examples: Iterable[E], *, max_examples: int = 256) -> list[R]:  # noqa: A001
+    """`fn` of each example, concurrently, each in a worker thread of its own; results in order.
+
+    Python calls inside one example run one at a time in program order. `fn` may be `async def`.
+
+    Args:
+        fn: Called with one example.
+        examples: Any number.
+        max_examples: How many are started at once.
+    """
+    nodes: list[Pending[Any]] = []
+    whole = next_index()
+    for place, example in enumerate(examples):
+        if place >= max_examples:
+            nodes[place - max_examples].result()
+        nodes.append(_item(fn, example, (*whole, place)))
+    return [node.result() for node in nodes]
+
+
+async def amap(fn: Callable[[E], R], examples: Iterable[E], *, max_examples: int = 256) -> list[R]:
+    """`map()` for async code."""
+    nodes: list[Pending[Any]] = []
+    whole = next_index()
+    for place, example in enumerate(examples):
+        if place >= max_examples:
+            await nodes[place - max_examples].wait()
+        nodes.append(_item(fn, example, (*whole, place)))
+    return [await node.wait() for node in nodes]
+
+
+def _item(fn: Callable[[E], R], example: E, index: Index) -> Pending[Any]:
+    if asyncio.iscoroutinefunction(fn) or asyncio.iscoroutinefunction(getattr(fn, "forward", None)):
+        node = _raw(lambda: fn(example), "map")  # type: ignore[arg-type, return-value]
+    else:
+        node = _raw(lambda: None, "map")  # type: ignore[arg-type, return-value]
+        node._work = lambda _: fn(example)
+        node._thread = True
+    node._item = True
+    node.index = index
+    _begin(node)
+    return node
+
+
+async def gather(*awaitables: Awaitable[Any]) -> list[Any]:
+    """Run awaitables that make calls concurrently, on the loop that is running; results in order.
+
+    Plain `asyncio.gather` would number their calls by who came first; this numbers them by position.
+    """
+    whole = next_index()
+    results: list[Any] = [None] * len(awaitables)
+
+    async def one(place: int, awaitable: Awaitable[Any]) -> None:
+        context.body.set(context.Body(index=(*whole, place), owner=here()))
+        results[place] = await awaitable
+
+    try:
+        async with anyio.create_task_group() as group:
+            for place, awaitable in enumerate(awaitables):
+                group.start_soon(one, place, awaitable)
+    except BaseExceptionGroup as failed:
+        raise first_error(failed) from None
+    return results
+
+
+@contextlib.contextmanager
+def eager() -> Generator[None]:
+    """Make each call block until it is done: for debugging."""
+    token = _eager.set(True)
+    try:
+        yield
+    finally:
+        _eager.reset(token)
+
+
+def next_index() -> Index:
+    """The creation index of the next call made here.
+
+    Raises:
+        GraphError: Inside a run, on a thread or task that neither opened it nor was started by the library.
+    """
+    body = context.body.get()
+    if body.owner is not None and body.owner != here():
+        raise GraphError(
+            "a call was made inside a run from a thread or task that the run does not know, so its order would depend "
+            "on timing: use wordgrad.map(fn, examples) for threads, and wordgrad.gather(…) for coroutines"
+        )
+    return body.next_index()
+
+
+def here() -> object:
+    """The thread or task that is running: what owns a numbering of calls."""
+    try:
+        return anyio.get_current_task().id if _in_loop() else threading.get_ident()
+    except RuntimeError:
+        return threading.get_ident()
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a task group: cancelling the rest made no others that matter."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+# ---- where we are
+
+
+def _enter(node: Pending[Any]) -> None:
+    """The start of a body: its own numbering, and its own queue where it stands in one."""
+    if not node._raw or node._item:
+        context.body.set(context.Body(index=node.index, owner=here()))
+    if node._thread or node._queues or node._item:
+        _scope.set(_Scope(node, _Queue() if node._queues or node._item else None))
+    _current.set(node)
+
+
+def _check_blocking(node: Pending[Any]) -> None:
+    if not _in_loop():
+        return
+    if threading.current_thread() is node._home.thread:
+        raise UsageError(f"{node.label} was read on the library's own loop, which would stop it: `await` it there")
+    if not node._awaited and not _in_notebook() or (node._raw and not _in_notebook()):
+        raise UsageError(
+            f"{node.label} was read while an event loop is running on this thread: write `await v` first (then v.value "
+            "can be read), and `await loss.abackward()`, `await optimizer.astep()`"
+        )
+
+
+def _in_loop() -> bool:
+    if asyncio._get_running_loop() is not None:
+        return True
+    trio = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_run()
+
+
+def _in_notebook() -> bool:
+    """A notebook's kernel may wait: its loop does nothing else while a cell runs."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and getattr(shell, "kernel", None) is not None
+
+
+def _own_loop(home: _Dispatcher) -> bool:
+    return threading.current_thread() is home.thread
+
+
+def _is_own_body() -> bool:
+    """Whether the running task is a call's own, not one that its body started beside it."""
+    node = _current.get()
+    return node is not None and node._task is asyncio.current_task()
+
+
+def _setter(event: anyio.Event) -> Callable[[], None]:
+    """Sets `event` from another thread."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        token = trio.lowlevel.current_trio_token()
+        return lambda: _quietly(token.run_sync_soon, event.set)
+    loop = asyncio.get_running_loop()
+    return lambda: _quietly(loop.call_soon_threadsafe, event.set)
+
+
+def _quietly(call: Callable[..., Any], *args: Any) -> None:  # noqa: ANN401
+    # The waiter's loop may be gone by now: then nobody waits.
+    with contextlib.suppress(RuntimeError):
+        call(*args)
+
+
+def _too_many_threads(workers: Workers) -> GraphError:
+    return GraphError(
+        f"more than {workers.max_threads} calls of Python functions wait for each other at once: pass values as inputs "
+        "instead of reading them inside the function"
+    )
+
+
+def _printed(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - an exception that cannot be printed still has a name
+        return type(error).__name__

@@ -1,0 +1,179 @@
+"""How feedback travels back through model calls: a critic for each call, for each input, or for the whole trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import anyio
+from pydantic import BaseModel
+
+from wordgrad import context, prompts
+from wordgrad.core.backward import Trace
+from wordgrad.core.function import Context, Feedback
+from wordgrad.core.gradient import Gradient
+from wordgrad.core.text import merged
+from wordgrad.core.value import text_form
+from wordgrad.core.variable import Variable
+from wordgrad.engines.defaults import resolve
+from wordgrad.engines.stack import wrapped
+from wordgrad.engines.structured import ask
+from wordgrad.errors import UnreadableReply
+from wordgrad.prompts import Part, Prompt, Verdict
+from wordgrad.types import Request, Sampling
+
+Reply = TypeVar("Reply", bound=BaseModel)
+
+_OPTIONS = Sampling(max_tokens=1024)
+_CHARS_SHOWN = 6_000
+"""Of one text in a critic's prompt; the middle of a longer one is left out, and marked."""
+
+
+class PerNode:
+    """One critic call for each model call. It covers all inputs that need feedback, and shows the others."""
+
+    async def propagate(self, trace: Trace) -> None:
+        """Walk the trace with a critic at each model call."""
+        await trace.walk(self.critique)
+
+    async def critique(self, ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback]:
+        """What each input of one call should change, from one structured reply."""
+        reply = await _asked(prompts.critic_node(**_shown(ctx, grads)), prompts.NodeReply)
+        if reply is None:
+            return _passed_on(ctx, grads)
+        said = {verdict.part: verdict for verdict in reply.parts}
+        return [_gradient(said.get(_label(slot))) for slot in range(len(ctx.needs_input_grad))]
+
+
+class PerEdge:
+    """One critic call for each input of a model call, as in the TextGrad paper (Yuksekgonul et al., 2024)."""
+
+    async def propagate(self, trace: Trace) -> None:
+        """Walk the trace with a critic at each input of each model call."""
+        await trace.walk(self.critique)
+
+    async def critique(self, ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback]:
+        """What each input of one call should change, each from a call of its own, concurrently."""
+        said: list[Feedback] = [None] * len(ctx.needs_input_grad)
+        here = context.body.get().index
+
+        async def one(slot: int) -> None:
+            # A numbering of its own: the place of a call must not depend on which input's critic came first.
+            context.body.set(context.Body(index=(*here, slot)))
+            prompt = prompts.critic_edge(**_shown(ctx, grads), asked=_label(slot))
+            reply = await _asked(prompt, Verdict)
+            said[slot] = merged(grads) if reply is None else _gradient(reply)
+
+        async with anyio.create_task_group() as group:
+            for slot, needed in enumerate(ctx.needs_input_grad):
+                if needed:
+                    group.start_soon(one, slot)
+        return said
+
+
+class Fused:
+    """One critic call for each example and objective. It sees the whole trace, and covers every parameter."""
+
+    async def propagate(self, trace: Trace) -> None:
+        """Deposit one gradient on each parameter that the critic blames."""
+        if not trace.leaves:
+            return
+        context.body.set(context.Body(index=trace.index))
+        contexts = [trace.context(step) for step in trace.steps]
+        prompt = prompts.critic_trace(
+            steps=[
+                prompts.Step(
+                    description=ctx.node.function.description,
+                    parts=tuple(_parts(ctx, trace.leaves)),
+                    output=shortened(text_form(ctx.output.value)),
+                    finish=ctx.output.finish,
+                )
+                for ctx in contexts
+            ],
+            asked=[_label(rank) for rank in range(len(trace.leaves))],
+            objective=trace.objective,
+            feedback=trace.feedback,
+        )
+        reply = await _asked(prompt, prompts.NodeReply)
+        said = None if reply is None else {verdict.part: verdict for verdict in reply.parts}
+        for rank, leaf in enumerate(trace.leaves):
+            made = Gradient(text=trace.feedback) if said is None else _gradient(said.get(_label(rank)))
+            if made is not None:
+                trace.deposit(leaf, trace.completed(made, leaf))
+
+
+per_node = PerNode()
+per_edge = PerEdge()
+fused = Fused()
+
+
+def shortened(text: str) -> str:
+    """At most `_CHARS_SHOWN` characters of `text`: its start and its end, and how much was left out between."""
+    if len(text) <= _CHARS_SHOWN:
+        return text
+    half = _CHARS_SHOWN // 2
+    return f"{text[:half]}\n[… {len(text) - 2 * half} characters left out …]\n{text[-half:]}"
+
+
+def _label(slot: int) -> str:
+    return f"P{slot + 1}"
+
+
+def _shown(ctx: Context, grads: Sequence[Gradient]) -> dict[str, object]:
+    """What a critic of one call sees: the call, what it is judged by, the loss's own words, and the reader's wish."""
+    requests = [each.text for each in grads if each.text != ctx.feedback]
+    return {
+        "description": ctx.node.function.description,
+        "parts": _parts(ctx, None),
+        "output": shortened(text_form(ctx.output.value)),
+        "finish": ctx.output.finish,
+        "objective": ctx.objective,
+        "feedback": shortened(ctx.feedback),
+        "requests": list(dict.fromkeys(requests)),
+    }
+
+
+def _parts(ctx: Context, leaves: Sequence[Variable] | None) -> list[Part]:
+    """The inputs of a call; the trainable ones carry the label by which a reply names them.
+
+    In a trace a leaf keeps one label wherever it is read; what is no leaf has none.
+    """
+    ranks = None if leaves is None else {leaf: rank for rank, leaf in enumerate(leaves)}
+    parts = []
+    for slot, each in enumerate(ctx.node.inputs):
+        rank = slot if ranks is None else ranks.get(each.variable)
+        parts.append(
+            Part(
+                label=_label(rank) if rank is not None and ctx.needs_input_grad[slot] else "",
+                role=each.variable.role_description,
+                text=shortened(text_form(each.result.value)),
+            )
+        )
+    return parts
+
+
+async def _asked(prompt: Prompt, form: type[Reply]) -> Reply | None:
+    """The critic's reply; None where neither it nor its repair could be read."""
+    request = Request(messages=prompt.messages, template=prompt.template, sampling=_OPTIONS, purpose="backward")
+    try:
+        reply, _ = await ask(wrapped(resolve(None)), request, form)
+    except UnreadableReply:
+        return None
+    return reply
+
+
+def _gradient(verdict: Verdict | None) -> Gradient | None:
+    """A gradient where the critic blames the part, or wants what is before it to change."""
+    if verdict is None or verdict.verdict == "none" or not verdict.change.strip():
+        return None
+    return Gradient(
+        text=verdict.change.strip(),
+        severity=verdict.severity,
+        quote=verdict.quote.strip(),
+        keep=verdict.keep.strip(),
+    )
+
+
+def _passed_on(ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback]:
+    """Without a readable critic the reader's own request stands: feedback is never lost."""
+    return [merged(grads) if needed else None for needed in ctx.needs_input_grad]

@@ -1,0 +1,1 @@
+"""Functions that judge: in words, and with a score where there is one."""

@@ -1,0 +1,167 @@
+"""What every loss shares: one signature, one rule for passing, one way to hand its words back."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Hashable, Sequence
+from dataclasses import dataclass, replace
+
+from wordgrad.core.function import Context, Feedback, Function, Node
+from wordgrad.core.gradient import Gradient
+from wordgrad.core.value import Result, text_form
+from wordgrad.core.variable import Variable
+from wordgrad.errors import UsageError
+from wordgrad.functions.strategies import per_node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What a loss's numbers mean.
+
+    Args:
+        bounds: The lowest and the highest score; one outside is an error.
+        higher_is_better: Which end is the good one.
+        passing: An example passes when its score reaches this; the good end where None.
+    """
+
+    bounds: tuple[float, float] = (0.0, 1.0)
+    higher_is_better: bool = True
+    passing: float | None = None
+
+    def __post_init__(self) -> None:
+        low, high = self.bounds
+        if not low < high:
+            raise UsageError(f"bounds={self.bounds!r} must rise, as in (0, 1)")
+        if self.passing is not None and not low <= self.passing <= high:
+            raise UsageError(f"passing={self.passing!r} lies outside bounds={self.bounds!r}")
+
+    @property
+    def worst(self) -> float:
+        """The bad end of the bounds."""
+        return self.bounds[0] if self.higher_is_better else self.bounds[1]
+
+    @property
+    def needed(self) -> float:
+        """The score at which an example passes."""
+        if self.passing is not None:
+            return self.passing
+        return self.bounds[1] if self.higher_is_better else self.bounds[0]
+
+    def passes(self, score: float) -> bool:
+        """Whether an example with this score needs no feedback.
+
+        Raises:
+            UsageError: The score is outside the bounds, or no number.
+        """
+        low, high = self.bounds
+        if math.isnan(score) or not low <= score <= high:
+            raise UsageError(f"a score of {score!r} lies outside bounds={self.bounds!r}: fix the metric, or its bounds")
+        return score >= self.needed if self.higher_is_better else score <= self.needed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One output to be judged, as plain values."""
+
+    output: object
+    finish: str
+    """How the output ended: "stop", "length" or "refusal"; judges are told."""
+    target: object = None
+    context: object = None
+
+
+class Loss(ABC):
+    """Judges outputs; called `loss(output, target=None, *, context=None, example=None)`."""
+
+    name: str
+    objective: str
+    """What it judges by; never blank."""
+    scale: Scale | None = None
+    """None for a loss without a score, which never passes."""
+    thread: bool = False
+    """Whether `judge` is plain code for a worker thread."""
+
+    def __call__(
+        self, output: object, target: object = None, *, context: object = None, example: Hashable | None = None
+    ) -> Variable:
+        """Judge; returns at once.
+
+        Args:
+            output: A Variable, or a value.
+            target: What was wanted, where it is known.
+            context: What the judge and critics need to know (a question, sources). It gets no feedback.
+            example: The example that the call belongs to; the loss itself where None.
+        """
+        known = {role: each for role, each in (("target", target), ("context", context)) if each is not None}
+        # Targets and contexts are read, never blamed.
+        read = [each.detach() if isinstance(each, Variable) else each for each in known.values()]
+        return Judgement(self, list(known)).apply(
+            output, *read, roles=["output", *known], role_description=f"judgement by {self.name}", example=example
+        )
+
+    @abstractmethod
+    def judge(self, case: Case, node: Node) -> Result | Awaitable[Result]:
+        """The judgement of one case: its words as the value, and its score."""
+
+    def judged(self, words: str, score: float | None) -> Result:
+        """A judgement, with whether it passes.
+
+        Raises:
+            UsageError: The score is outside the bounds.
+        """
+        passed = None if score is None or self.scale is None else self.scale.passes(score)
+        return Result(value=words, score=score, passed=passed)
+
+
+class Judgement(Function):
+    """One call of a loss. Its inputs are the output, then what is known of target and context."""
+
+    judges = True
+
+    def __init__(self, loss: Loss, known: Sequence[str]) -> None:
+        self.loss = loss
+        self.known = tuple(known)
+        self.name = loss.name
+        self.description = loss.objective
+        self.thread = loss.thread
+
+    def objective(self, node: Node) -> str:
+        """What the loss judges by."""
+        return self.loss.objective
+
+    def forward(self, node: Node, inputs: tuple[Result, ...]) -> Result | Awaitable[Result]:
+        """Judge the output. A failed one needs no judge: it has the worst score, and its message is the critique."""
+        if inputs[0].failure is None:
+            extras = dict(zip(self.known, (each.value for each in inputs[1:]), strict=True))
+            made = self.loss.judge(Case(output=inputs[0].value, finish=inputs[0].finish, **extras), node)
+            return made
+        failed = replace(inputs[0], score=None if self.loss.scale is None else self.loss.scale.worst, passed=False)
+        return failed if self.thread else _ready(failed)
+
+    def backward(self, ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback] | Awaitable[Sequence[Feedback]]:
+        """The judge's words are the gradient of what was judged: no further call, and none where it passed."""
+        if grads:
+            return (ctx.critique or per_node.critique)(ctx, grads)
+        nothing: list[Feedback] = [None] * len(self.known)
+        words = text_form(ctx.output.value)
+        if ctx.output.passed or not words:
+            return [None, *nothing]
+        target = ctx.inputs[1 + self.known.index("target")].value if "target" in self.known else ""
+        asked = ctx.inputs[1 + self.known.index("context")].value if "context" in self.known else ""
+        return [
+            Gradient(
+                text=words,
+                severity=3,
+                input=text_form(asked),
+                output=text_form(ctx.inputs[0].value) or "(nothing)",
+                expected=text_form(target),
+                score=ctx.output.score,
+                feedback=words,
+            ),
+            *nothing,
+        ]
+
+
+async def _ready(result: Result) -> Result:
+    return result

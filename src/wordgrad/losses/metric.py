@@ -1,0 +1,102 @@
+"""A loss that is a function: `fn(output, target) -> float | bool | Score | (score, feedback)`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from wordgrad.core.function import Node
+from wordgrad.core.value import Result, text_form
+from wordgrad.errors import UsageError
+from wordgrad.functions.recorded import Identity, arecorded, digest, recorded, source_of
+from wordgrad.losses.base import Case, Loss, Scale
+from wordgrad.types import Score
+
+Judged: TypeAlias = float | bool | Score | tuple[float | bool | None, str]
+Metric: TypeAlias = Callable[[Any, Any], Judged] | Callable[[Any, Any], Awaitable[Judged]]
+
+
+class MetricLoss(Loss):
+    """A score computed by a plain function, with words beside it where the function gives some.
+
+    Args:
+        fn: Called `fn(output, target)` with plain values, in a worker thread, or on the library's loop if async. What
+            it returns: a number; a bool; a `Score`; or (number, feedback). A number of None means that it could not
+            judge: such an example gives no feedback, and is never counted as zero.
+        objective: What the score stands for, in words that a critic can use; the function's docstring where empty,
+            else its name.
+        bounds: The lowest and the highest score.
+        higher_is_better: Which end is the good one.
+        passing: The score at which an example passes; the good end where None.
+        pure: The score depends on the arguments only, so a run need not record it.
+    """
+
+    def __init__(
+        self,
+        fn: Metric,
+        *,
+        objective: str = "",
+        bounds: tuple[float, float] = (0.0, 1.0),
+        higher_is_better: bool = True,
+        passing: float | None = None,
+        pure: bool = False,
+    ) -> None:
+        self.fn = fn
+        self.name = getattr(fn, "__name__", type(fn).__name__)
+        self.objective = objective or inspect.getdoc(fn) or f"the metric {self.name!r}"
+        self.scale: Scale = Scale(bounds=bounds, higher_is_better=higher_is_better, passing=passing)
+        self.pure = pure
+        self.thread = not inspect.iscoroutinefunction(fn)
+        self._source = digest(source_of(fn))
+
+    def judge(self, case: Case, node: Node) -> Result | Awaitable[Result]:
+        """The score of one output.
+
+        Raises:
+            UsageError: What the function returned is no score, or is outside the bounds.
+        """
+        identity = Identity(
+            index=node.index,
+            name=self.name,
+            source=self._source,
+            inputs=digest(repr([text_form(case.output), text_form(case.target)])),
+        )
+        if not self.thread:
+            return self._awaited(case, identity)
+
+        def computed() -> Result:
+            return self._read(self.fn(case.output, case.target), case)
+
+        return computed() if self.pure else recorded(identity, computed)
+
+    async def _awaited(self, case: Case, identity: Identity) -> Result:
+        async def computed() -> Result:
+            made: Any = self.fn(case.output, case.target)
+            return self._read(await made, case)
+
+        return await (computed() if self.pure else arecorded(identity, computed))
+
+    def _read(self, given: object, case: Case) -> Result:
+        score = self._score(given)
+        if score.value is None:
+            return self.judged(score.feedback, None)
+        words = score.feedback or self._words(float(score.value), case)
+        return self.judged(words, float(score.value))
+
+    def _score(self, given: object) -> Score:
+        if isinstance(given, Score):
+            return given
+        if isinstance(given, int | float):
+            return Score(value=float(given))
+        if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], str):  # noqa: PLR2004 - a pair
+            return Score(value=None if given[0] is None else float(given[0]), feedback=given[1])
+        raise UsageError(
+            f"the metric {self.name!r} returned {given!r}: return a number, a bool, a Score, or (number, feedback)"
+        )
+
+    def _words(self, score: float, case: Case) -> str:
+        """Where a metric gives a number only, the critic still needs to know what was wanted."""
+        wanted = "" if case.target is None else f" The expected output is: {text_form(case.target)}"
+        cut = " The output was cut off at its length limit." if case.finish == "length" else ""
+        return f"Judged by {self.objective}, the output scored {score:g}; {self.scale.needed:g} is needed.{wanted}{cut}"

@@ -1,0 +1,1 @@
+"""Searching for better values, and measuring whether they are."""
