@@ -6,6 +6,7 @@
     │   └── NodeError       one node's call failed; names the node
     ├── EngineError         a model server refused, failed or could not be reached
     ├── BudgetExceeded      a limit on calls, tokens, money or seconds was reached
+    ├── UnreadableReply     a model's reply, and its repair, had not the asked-for form
     ├── ProposalRejected    a rewrite that `apply()` refuses
     └── StoreError          the store cannot be opened, read or written
 """
@@ -69,6 +70,10 @@ class BudgetExceeded(WordgradError):  # noqa: N818 - the field's name for it, an
         self.kind = kind
         self.spent = spent
         self.limit = limit
+
+
+class UnreadableReply(WordgradError):  # noqa: N818 - it says what it is
+    """A model's reply had not the form that was asked for; the message says what was wrong with it."""
 
 
 class ProposalRejected(WordgradError):  # noqa: N818 - the contract's name

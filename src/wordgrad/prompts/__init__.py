@@ -1,0 +1,33 @@
+"""The prompts: one Markdown file each, and one typed function that fills it."""
+
+from wordgrad.prompts.critics import Part, Step, critic_edge, critic_node, critic_trace
+from wordgrad.prompts.judges import judge_score, judge_text
+from wordgrad.prompts.render import Prompt, fence, mark, render, template_hash
+from wordgrad.prompts.reply import NodeReply, ReduceReply, RewriteReply, Verdict, read_json, read_marked
+from wordgrad.prompts.rewrites import Asked, Record, Work, one_shot, reduce, repair, rewrite
+
+__all__ = [
+    "Asked",
+    "NodeReply",
+    "Part",
+    "Prompt",
+    "Record",
+    "ReduceReply",
+    "RewriteReply",
+    "Step",
+    "Verdict",
+    "critic_edge",
+    "critic_node",
+    "critic_trace",
+    "judge_score",
+    "judge_text",
+    "mark",
+    "one_shot",
+    "read_json",
+    "read_marked",
+    "reduce",
+    "render",
+    "repair",
+    "rewrite",
+    "template_hash",
+]

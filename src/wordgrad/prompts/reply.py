@@ -1,0 +1,115 @@
+"""Reading replies strictly: what is not exactly the asked-for form is an error, never a guess."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Literal, NoReturn, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from wordgrad.errors import UnreadableReply
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_CODE_BLOCK = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
+
+
+def _closed(schema: dict[str, Any]) -> None:
+    """Strict schema modes want every field required and no other allowed; reading is kinder about what is missing."""
+    schema["required"] = list(schema["properties"])
+    schema["additionalProperties"] = False
+
+
+class Reply(BaseModel):
+    """The base of the structured replies."""
+
+    model_config = ConfigDict(json_schema_extra=_closed)
+
+
+class Verdict(Reply):
+    """A critic's word on one part."""
+
+    part: str = ""
+    quote: str = ""
+    verdict: Literal["mine", "upstream", "none"]
+    severity: int = Field(default=2, ge=0, le=3)
+    change: str = ""
+    keep: str = ""
+
+
+class NodeReply(Reply):
+    """A critic's word on every part that it was asked about."""
+
+    parts: list[Verdict]
+
+
+class RewriteReply(Reply):
+    """A new value, and why."""
+
+    plan: str = ""
+    value: str
+
+
+class Group(Reply):
+    """Records that ask for the same change."""
+
+    change: str = Field(min_length=1)
+    keep: str = ""
+    records: list[int]
+
+
+class ReduceReply(Reply):
+    """Many records, grouped."""
+
+    groups: list[Group]
+
+
+def read_json(text: str, form: type[Model]) -> Model:
+    """The reply as a `form`. The whole reply must be one JSON value; one code block around it is allowed.
+
+    Raises:
+        UnreadableReply: It is not; the message says why, for the repair.
+    """
+    block = _CODE_BLOCK.fullmatch(text.strip())
+    try:
+        found = json.loads(block[1] if block else text, object_pairs_hook=_distinct, parse_constant=_no_constant)
+        return form.model_validate(found)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole reply"
+        raise UnreadableReply(f"the JSON does not fit: {place}: {first['msg']}") from error
+    except (ValueError, RecursionError) as error:
+        raise UnreadableReply(f"the reply is not one JSON value ({error})") from error
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def read_marked(text: str, delimiter: str) -> str:
+    """What stands between `<delimiter>` and `</delimiter>`, each of which must stand in the reply exactly once.
+
+    Everything between them is taken as it is, other tags included, but for the line breaks next to the marks.
+    What stands around them is ignored.
+
+    Raises:
+        UnreadableReply: A mark is missing, repeated or out of order, or nothing stands between them.
+    """
+    opening, closing = f"<{delimiter}>", f"</{delimiter}>"
+    if text.count(opening) != 1 or text.count(closing) != 1:
+        raise UnreadableReply(f"the reply must hold {opening} once and {closing} once")
+    start, end = text.index(opening) + len(opening), text.index(closing)
+    if start > end:
+        raise UnreadableReply(f"{closing} stands before {opening} in the reply")
+    found = text[start:end].strip("\r\n")
+    if not found.strip():
+        raise UnreadableReply(f"nothing stands between {opening} and {closing}")
+    return found

@@ -1,0 +1,129 @@
+"""The prompts of optimizers: they turn feedback on a value into another value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from wordgrad.prompts.render import Prompt, mark, one_line, prompt, render, section, template_hash
+from wordgrad.types import Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One piece of feedback as an optimizer reads it. Empty fields are left out."""
+
+    change: str
+    input: str = ""
+    output: str = ""
+    expected: str = ""
+    judged: str = ""
+    quote: str = ""
+    keep: str = ""
+    severity: int = 2
+    support: int = 1
+    """For how many failing examples it speaks."""
+
+    def text(self, *, evidence_only: bool = False) -> str:
+        """One field a line. A field's later lines are indented, so that no text can pass for another field."""
+        fields = {"input": self.input, "output": self.output, "wanted": self.expected}
+        if not evidence_only:
+            fields |= {
+                "fault": self.quote,
+                "judge": self.judged if self.judged != self.change else "",
+                "change": self.change,
+                "keep": self.keep,
+                "severity": f"{self.severity} of 3",
+                "seen": f"{self.support} times" if self.support > 1 else "",
+            }
+        return "\n".join(f"{name}: {_indented(text)}" for name, text in fields.items() if text.strip())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What an optimizer knows of one value that it is to rewrite."""
+
+    value: str
+    role: str
+    records: tuple[Record, ...]
+    constraints: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+    """Values of the kind that is wanted."""
+    history: str = ""
+    """What earlier steps tried."""
+    emphasis: str = ""
+    """What this candidate should try, so that candidates differ."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A prompt for a new value, and how its reply is read."""
+
+    prompt: Prompt
+    delimiter: str
+    """Of the tags around the new value; made from all that the prompt shows."""
+    as_json: bool
+    """Whether the reply is a `RewriteReply` (the engine keeps to a schema), else text between the tags."""
+
+
+def rewrite(work: Work, *, as_json: bool) -> Asked:
+    """Ask for a new value that answers the feedback."""
+    return _asked("rewrite", work, as_json=as_json, evidence_only=False)
+
+
+def one_shot(work: Work, *, as_json: bool) -> Asked:
+    """Ask for a better value, shown the failures alone: neither critique nor history."""
+    return _asked("one_shot", work, as_json=as_json, evidence_only=True)
+
+
+def repair(asked: Asked, reply: str, reasons: Sequence[str]) -> Asked:
+    """Ask once more, shown the reply and what is wrong with it."""
+    wanted = render("repair", reasons="\n".join(f"- {one_line(each)}" for each in reasons), form=_form(asked))
+    turns = (Message("assistant", (reply or "(nothing)",)), Message("user", (wanted.strip(),)))
+    return replace(asked, prompt=Prompt((*asked.prompt.messages, *turns), template_hash("repair")))
+
+
+def reduce(records: Sequence[str], *, groups: int) -> Prompt:
+    """Ask which of many records want the same change; the reply is a `ReduceReply` that names them by number, from 1.
+
+    Args:
+        records: The text of each.
+        groups: How many groups are wanted at most.
+    """
+    return prompt("reduce", records=section("The records", numbered(records), "records"), groups=str(groups))
+
+
+def numbered(texts: Sequence[str]) -> str:
+    """Texts of indented fields as one, each under its number."""
+    return "\n".join(f"record {number}\n{text}" for number, text in enumerate(texts, start=1))
+
+
+def _asked(name: str, work: Work, *, as_json: bool, evidence_only: bool) -> Asked:
+    listed = numbered([record.text(evidence_only=evidence_only) for record in work.records])
+    slots = {
+        "role": section("What it is for", work.role, "role"),
+        "examples": section("Good texts of this kind", "\n\n".join(work.examples), "examples"),
+        "value": section("The current text", work.value, "current"),
+        "records": section("Feedback on it" if not evidence_only else "Where it failed", listed, "records"),
+        "constraints": section("It must keep to this", "\n".join(f"- {each}" for each in work.constraints), "rules"),
+        "emphasis": f"{work.emphasis}\n\n" if work.emphasis else "",
+    }
+    if not evidence_only:
+        slots["history"] = section("What was tried before, oldest first", work.history, "history")
+    delimiter = mark("new", "\n".join(slots.values()))
+    asked = Asked(prompt=Prompt((), ""), delimiter=delimiter, as_json=as_json)
+    return replace(asked, prompt=prompt(name, **slots, form=_form(asked)))
+
+
+def _form(asked: Asked) -> str:
+    if asked.as_json:
+        return 'Reply with JSON only: {"plan": "one sentence: what you change, and why", "value": "the whole new text"}'
+    # The closing mark comes first: a reply that merely repeats this sentence then holds no text between the two.
+    return (
+        "Reply with the whole new text between two marks. "
+        f"</{asked.delimiter}> ends it, <{asked.delimiter}> begins it; write each once."
+    )
+
+
+def _indented(text: str) -> str:
+    return "\n  ".join(text.strip().splitlines())
