@@ -2,9 +2,9 @@
 
 from wordgrad.prompts.critics import Part, Step, critic_edge, critic_node, critic_trace
 from wordgrad.prompts.judges import judge_score, judge_text
-from wordgrad.prompts.render import Prompt, fence, mark, render, template_hash
+from wordgrad.prompts.render import Prompt, fence, mark, render, shortened, template_hash
 from wordgrad.prompts.reply import NodeReply, ReduceReply, RewriteReply, Verdict, read_json, read_marked
-from wordgrad.prompts.rewrites import Asked, Record, Work, one_shot, reduce, repair, rewrite
+from wordgrad.prompts.rewrites import Asked, Record, Work, indented, one_shot, reduce, repair, rewrite
 
 __all__ = [
     "Asked",
@@ -16,9 +16,12 @@ __all__ = [
     "RewriteReply",
     "Step",
     "Verdict",
+    "Work",
     "critic_edge",
     "critic_node",
     "critic_trace",
+    "fence",
+    "indented",
     "judge_score",
     "judge_text",
     "mark",
@@ -29,5 +32,6 @@ __all__ = [
     "render",
     "repair",
     "rewrite",
+    "shortened",
     "template_hash",
 ]

@@ -91,3 +91,11 @@ def section(title: str, content: str, label: str) -> str:
 def one_line(text: str) -> str:
     """`text` with its white space collapsed, for the few words of a program's author that stand outside a fence."""
     return " ".join(text.split())
+
+
+def shortened(text: str, chars: int) -> str:
+    """`text`, or its start and its end with a note between them of how much was left out."""
+    if len(text) <= chars:
+        return text
+    half = chars // 2
+    return f"{text[:half]}\n[… {len(text) - 2 * half} characters left out …]\n{text[-half:]}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from wordgrad.prompts.render import Prompt, mark, one_line, prompt, render, section, template_hash
+from wordgrad.prompts.render import Prompt, mark, one_line, prompt, render, section, shortened, template_hash
 from wordgrad.types import Message
 
 
@@ -18,6 +18,11 @@ class Record:
     output: str = ""
     expected: str = ""
     judged: str = ""
+    """The judge's own words."""
+    part: str = ""
+    """Which part of a larger text the value was."""
+    aim: str = ""
+    """Which of several objectives it is about, by number."""
     quote: str = ""
     keep: str = ""
     severity: int = 2
@@ -26,17 +31,31 @@ class Record:
 
     def text(self, *, evidence_only: bool = False) -> str:
         """One field a line. A field's later lines are indented, so that no text can pass for another field."""
-        fields = {"input": self.input, "output": self.output, "wanted": self.expected}
+        fields = {"aim": self.aim, "input": self.input, "output": self.output, "wanted": self.expected}
         if not evidence_only:
             fields |= {
                 "fault": self.quote,
                 "judge": self.judged if self.judged != self.change else "",
+                "part": self.part,
                 "change": self.change,
                 "keep": self.keep,
                 "severity": f"{self.severity} of 3",
                 "seen": f"{self.support} times" if self.support > 1 else "",
             }
-        return "\n".join(f"{name}: {_indented(text)}" for name, text in fields.items() if text.strip())
+        return "\n".join(f"{name}: {indented(text)}" for name, text in fields.items() if text.strip())
+
+    def shortened(self, chars: int) -> Record:
+        """The record with each text's middle left out, and marked, beyond `chars` characters."""
+        return replace(
+            self,
+            change=shortened(self.change, chars),
+            input=shortened(self.input, chars),
+            output=shortened(self.output, chars),
+            expected=shortened(self.expected, chars),
+            judged=shortened(self.judged, chars),
+            quote=shortened(self.quote, chars),
+            keep=shortened(self.keep, chars),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +65,10 @@ class Work:
     value: str
     role: str
     records: tuple[Record, ...]
+    left_out: int = 0
+    """How many records did not fit."""
+    objectives: tuple[str, ...] = ()
+    """What the results are judged by."""
     constraints: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     """Values of the kind that is wanted."""
@@ -100,12 +123,18 @@ def numbered(texts: Sequence[str]) -> str:
 
 def _asked(name: str, work: Work, *, as_json: bool, evidence_only: bool) -> Asked:
     listed = numbered([record.text(evidence_only=evidence_only) for record in work.records])
+    title = "Where it failed" if evidence_only else "Feedback on it"
+    if work.left_out:
+        title += f" ({work.left_out} more records left out)"
     slots = {
         "role": section("What it is for", work.role, "role"),
+        "objectives": section("What the results are judged by", _listed(work.objectives), "objective"),
         "examples": section("Good texts of this kind", "\n\n".join(work.examples), "examples"),
         "value": section("The current text", work.value, "current"),
-        "records": section("Feedback on it" if not evidence_only else "Where it failed", listed, "records"),
-        "constraints": section("It must keep to this", "\n".join(f"- {each}" for each in work.constraints), "rules"),
+        "records": section(title, listed, "records"),
+        "constraints": section(
+            "It must keep to this", "\n".join(f"- {indented(each)}" for each in work.constraints), "rules"
+        ),
         "emphasis": f"{work.emphasis}\n\n" if work.emphasis else "",
     }
     if not evidence_only:
@@ -113,6 +142,12 @@ def _asked(name: str, work: Work, *, as_json: bool, evidence_only: bool) -> Aske
     delimiter = mark("new", "\n".join(slots.values()))
     asked = Asked(prompt=Prompt((), ""), delimiter=delimiter, as_json=as_json)
     return replace(asked, prompt=prompt(name, **slots, form=_form(asked)))
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return (
+        texts[0] if len(texts) == 1 else "\n".join(f"{place}. {indented(text)}" for place, text in enumerate(texts, 1))
+    )
 
 
 def _form(asked: Asked) -> str:
@@ -125,5 +160,6 @@ def _form(asked: Asked) -> str:
     )
 
 
-def _indented(text: str) -> str:
+def indented(text: str) -> str:
+    """`text` as a field of a record: its later lines cannot pass for another field."""
     return "\n  ".join(text.strip().splitlines())

@@ -1,0 +1,1 @@
+"""Optimizers: they turn the feedback on Variables into new values."""

@@ -1,0 +1,247 @@
+"""One parameter's new texts: the calls, the strict reading, and the one repair."""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+import anyio
+from pydantic import BaseModel
+
+from wordgrad import context, dispatch, prompts
+from wordgrad.core.gradient import Gradient
+from wordgrad.core.variable import Variable
+from wordgrad.engines.stack import wrapped
+from wordgrad.errors import UnreadableReply
+from wordgrad.optim.constraints import Change, Constraint, broken, descriptions
+from wordgrad.optim.grouping import Fitted, grouped
+from wordgrad.optim.proposal import Proposal, Rewrite
+from wordgrad.prompts import Asked, Prompt, Record, ReduceReply, RewriteReply, Work
+from wordgrad.types import Completion, Engine, Index, Request, Sampling
+
+T = TypeVar("T")
+
+_ATTEMPTS = 2
+_MIN_REPLY_TOKENS = 2_048
+_FIXED_TOKENS = 600
+"""What the fixed text of a prompt takes at most."""
+
+
+class Ask(Protocol):
+    """Makes the prompt for one candidate; `rng` is that candidate's own."""
+
+    def __call__(self, work: Work, *, candidate: int, rng: random.Random, as_json: bool) -> Asked: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One parameter as it was when proposals were asked for, and how they are made."""
+
+    name: str
+    variable: Variable
+    version: int
+    text: str
+    is_text: bool
+    """Whether the value is text, else JSON."""
+    gradients: tuple[Gradient, ...]
+    constraints: tuple[str | Constraint, ...]
+    examples: tuple[str, ...]
+    history: str
+    feedback_tokens: int
+    engine: Engine
+    options: Sampling | None
+    ask: Ask
+    candidates: int
+    place: Index
+    """Under which its calls are numbered."""
+    draw: tuple[int, int]
+    """Seed and step."""
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What the gradients ask for, each once."""
+        return tuple(dict.fromkeys(each.text for each in self.gradients))
+
+    @property
+    def sampling(self) -> Sampling:
+        """Limits of the reply: by default twice the value's length, which JSON's escapes can need."""
+        if self.options is not None:
+            return self.options
+        return Sampling(max_tokens=max(_MIN_REPLY_TOKENS, 2 * self.engine.count_tokens(self.text)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A text for each candidate, and all calls that they took."""
+
+    rewrites: tuple[Rewrite, ...]
+    calls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What one `propose()` made, and all calls that it took."""
+
+    proposals: tuple[Proposal, ...]
+    calls: int
+
+
+async def write(job: Job) -> Written:
+    """Every candidate's text for one parameter, written concurrently.
+
+    Raises:
+        EngineError: The engine could not be reached.
+    """
+    reduced = _Reducer(job)
+    records = await grouped(_records(job.gradients), tokens=_room(job), count=job.engine.count_tokens, ask=reduced)
+    work = _work(job, records)
+    rewrites = await together([functools.partial(_candidate, job, work, number) for number in range(job.candidates)])
+    return Written(rewrites=tuple(rewrites), calls=reduced.calls + sum(each.calls for each in rewrites))
+
+
+async def together(works: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+    """The results of all, in order; the first failure cancels the rest and is raised as it is."""
+    found: dict[int, T] = {}
+
+    async def one(place: int) -> None:
+        found[place] = await works[place]()
+
+    try:
+        async with anyio.create_task_group() as group:
+            for place in range(len(works)):
+                group.start_soon(one, place)
+    except BaseExceptionGroup as failed:
+        raise dispatch.first_error(failed) from None
+    return [found[place] for place in range(len(works))]
+
+
+def _records(gradients: Sequence[Gradient]) -> list[Record]:
+    aims = list(dict.fromkeys(each.objective for each in gradients))
+    return [
+        Record(
+            change=each.text,
+            input=each.input,
+            output=each.output,
+            expected=each.expected,
+            judged=each.feedback,
+            part=each.segment,
+            aim=str(aims.index(each.objective) + 1) if len(aims) > 1 else "",
+            quote=each.quote,
+            keep=each.keep,
+            severity=each.severity,
+        )
+        for each in gradients
+    ]
+
+
+def _work(job: Job, records: Fitted) -> Work:
+    return Work(
+        value=job.text,
+        role=job.variable.role_description,
+        records=records.records,
+        left_out=records.left_out,
+        objectives=tuple(dict.fromkeys(each.objective for each in job.gradients if each.objective)),
+        constraints=descriptions(job.constraints),
+        examples=job.examples,
+        history=job.history,
+    )
+
+
+def _room(job: Job) -> int:
+    """How many tokens of feedback fit beside the value, the history and the reply."""
+    context_tokens = job.engine.capabilities.context_tokens
+    if context_tokens is None:
+        return job.feedback_tokens
+    others = job.engine.count_tokens("\n".join((job.text, job.history, *job.examples, *descriptions(job.constraints))))
+    return max(1, min(job.feedback_tokens, context_tokens - job.sampling.max_tokens - others - _FIXED_TOKENS))
+
+
+class _Reducer:
+    """Asks for groups of records; counts its calls."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.calls = 0
+
+    async def __call__(self, prompt: Prompt, place: Index) -> ReduceReply | None:
+        context.body.set(context.Body(index=(*self.job.place, 0, *place)))
+        request = _request(self.job, prompt, ReduceReply, sample=(*self.job.draw, 0))
+        self.calls += 1
+        completion = await wrapped(self.job.engine).complete(request)
+        try:
+            return prompts.read_json(completion.text, ReduceReply) if completion.finish == "stop" else None
+        except UnreadableReply:
+            # Feedback is never lost: ungrouped records stand for themselves.
+            return None
+
+
+async def _candidate(job: Job, work: Work, number: int) -> Rewrite:
+    """One candidate's text, or the reasons why there is none after one repair."""
+    draw = (*job.draw, number)
+    context.body.set(context.Body(index=(*job.place, 1, number)))
+    rng = random.Random(repr(draw))  # noqa: S311 - reproducible, not secret
+    asked = job.ask(work, candidate=number, rng=rng, as_json=job.engine.capabilities.schema)
+    made = Rewrite(name=job.name, variable=job.variable, version=job.version, before=job.text)
+    for calls in range(1, _ATTEMPTS + 1):
+        request = _request(job, asked.prompt, RewriteReply if asked.as_json else None, sample=draw)
+        completion = await wrapped(job.engine).complete(request)
+        reply, reasons = _read(job, completion, asked)
+        if not reasons:
+            return replace(made, after=reply.value, plan=reply.plan, calls=calls, reasons=())
+        made = replace(made, calls=calls, reasons=reasons)
+        asked = prompts.repair(asked, completion.text, reasons)
+    return made
+
+
+def _request(job: Job, prompt: Prompt, form: type[BaseModel] | None, *, sample: tuple[int, ...]) -> Request:
+    return Request(
+        messages=prompt.messages,
+        template=prompt.template,
+        sampling=job.sampling,
+        schema=form.model_json_schema() if form and job.engine.capabilities.schema else None,
+        sample=sample,
+        purpose="optimize",
+    )
+
+
+def _read(job: Job, completion: Completion, asked: Asked) -> tuple[RewriteReply, tuple[str, ...]]:
+    """The reply, and what is wrong with it."""
+    try:
+        reply = _parsed(completion, asked)
+    except UnreadableReply as error:
+        return RewriteReply(value=""), (str(error),)
+    return reply, _faults(job, reply.value, asked)
+
+
+def _parsed(completion: Completion, asked: Asked) -> RewriteReply:
+    if completion.finish == "length":
+        raise UnreadableReply("the reply was cut off at its length limit: write a shorter text")
+    if completion.finish == "refusal":
+        raise UnreadableReply("the model refused to reply")
+    if asked.as_json:
+        return prompts.read_json(completion.text, RewriteReply)
+    return RewriteReply(value=prompts.read_marked(completion.text, asked.delimiter))
+
+
+def _faults(job: Job, text: str, asked: Asked) -> tuple[str, ...]:
+    """Why a text cannot become the value; the first look is at what no constraint has to say."""
+    if not text.strip():
+        return ("the new text is empty",)
+    if text == job.text:
+        return ("the new text is the current text, unchanged",)
+    if asked.delimiter in text or prompts.mark("current", job.text) in text:
+        return ("the new text holds the marks that stand around texts in the prompt",)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return (f"the new text holds a lone surrogate at {error.start}, which no encoding can carry",)
+    if not job.is_text:
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError) as error:
+            return (f"the value is JSON, and the new text is not: {error}",)
+    return broken(job.constraints, Change(before=job.text, after=text, count_tokens=job.engine.count_tokens))

@@ -1,0 +1,107 @@
+"""Making much feedback fit a prompt: by requested change, with support counts, map then reduce."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import anyio
+
+from wordgrad import dispatch
+from wordgrad.prompts import Prompt, Record, ReduceReply
+from wordgrad.prompts import reduce as reduce_prompt
+
+Ask: TypeAlias = Callable[[Prompt, tuple[int, ...]], Awaitable[ReduceReply | None]]
+"""Sends a prompt from a place of its own; None where the reply could not be read."""
+
+_FIELD_CHARS = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Whole records that fit, and how many did not."""
+
+    records: tuple[Record, ...]
+    left_out: int = 0
+
+
+async def grouped(records: Sequence[Record], *, tokens: int, count: Callable[[str], int], ask: Ask) -> Fitted:
+    """The records as they are where they fit, else about sqrt(n) groups of them.
+
+    A group's record has the change that all of its records ask for, the evidence of its worst one, and counts as
+    many examples as they do together. A record that the model forgets stays as it is. What still does not fit is
+    left out from the least supported on, and counted.
+
+    Args:
+        records: In order; a field longer than 4,000 characters is shortened, and marked.
+        tokens: How many they may have together.
+        count: The engine's count of tokens.
+        ask: Sends a prompt.
+    """
+    made = [each.shortened(_FIELD_CHARS) for each in records]
+    if _size(made, count) > tokens and len(made) > 1:
+        side = math.ceil(math.sqrt(len(made)))
+        mapped = await _mapped([made[start : start + side] for start in range(0, len(made), side)], ask)
+        made = mapped
+        if len(mapped) > side:
+            reply = await ask(_prompt(mapped, side), (1,))
+            made = _merged(mapped, reply)
+    return _fitting(made, tokens, count)
+
+
+async def _mapped(chunks: Sequence[Sequence[Record]], ask: Ask) -> list[Record]:
+    found: list[list[Record]] = [[] for _ in chunks]
+
+    async def one(place: int) -> None:
+        chunk = chunks[place]
+        reply = await ask(_prompt(chunk, math.ceil(math.sqrt(len(chunk)))), (0, place))
+        found[place] = _merged(chunk, reply)
+
+    try:
+        async with anyio.create_task_group() as group:
+            for place in range(len(chunks)):
+                group.start_soon(one, place)
+    except BaseExceptionGroup as failed:
+        raise dispatch.first_error(failed) from None
+    return [record for chunk in found for record in chunk]
+
+
+def _prompt(records: Sequence[Record], groups: int) -> Prompt:
+    return reduce_prompt([each.text() for each in records], groups=groups)
+
+
+def _merged(records: Sequence[Record], reply: ReduceReply | None) -> list[Record]:
+    """One record for each group, at the place of its first member, and the records that are in none."""
+    left = dict(enumerate(records, start=1))
+    made: dict[int, Record] = {}
+    for group in () if reply is None else reply.groups:
+        numbers = [number for number in dict.fromkeys(group.records) if number in left]
+        if not numbers:
+            continue
+        members = [left.pop(number) for number in numbers]
+        worst = max(members, key=lambda each: each.severity)
+        support = sum(each.support for each in members)
+        keep = group.keep or worst.keep
+        made[min(numbers)] = (
+            replace(worst, change=group.change, keep=keep, support=support) if len(members) > 1 else worst
+        )
+    return [record for _, record in sorted({**left, **made}.items())]
+
+
+def _fitting(records: Sequence[Record], tokens: int, count: Callable[[str], int]) -> Fitted:
+    """The best supported, then the most severe, in their old order; at least one."""
+    ranked = sorted(range(len(records)), key=lambda place: (-records[place].support, -records[place].severity, place))
+    kept: list[int] = []
+    spent = 0
+    for place in ranked:
+        spent += count(records[place].text())
+        if kept and spent > tokens:
+            break
+        kept.append(place)
+    return Fitted(tuple(records[place] for place in sorted(kept)), len(records) - len(kept))
+
+
+def _size(records: Sequence[Record], count: Callable[[str], int]) -> int:
+    return sum(count(each.text()) for each in records)
