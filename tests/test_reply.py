@@ -1,0 +1,168 @@
+"""The strict reader: what is not the asked-for form is an error, never a value."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wordgrad.errors import UnreadableReply
+from wordgrad.prompts import NodeReply, RewriteReply, Verdict, read_json, read_marked
+
+MARK = "new-1f2e3d4c"
+OPEN, CLOSE = f"<{MARK}>", f"</{MARK}>"
+
+
+@pytest.mark.parametrize(
+    ("reply", "value"),
+    [
+        (f"{OPEN}\nBe brief.\n{CLOSE}", "Be brief."),
+        (f"{OPEN}Be brief.{CLOSE}", "Be brief."),
+        (f"Sure!\n{OPEN}\r\nBe brief.\r\n{CLOSE}\nAnything else?", "Be brief."),
+        (f"{OPEN}\n  indented\n\ntwo\n{CLOSE}", "  indented\n\ntwo"),
+        (f"{OPEN}\n<new>inner</new> <value>a & b < c</value>\n{CLOSE}", "<new>inner</new> <value>a & b < c</value>"),
+        (f"{OPEN}\n<new-1f2e3d4>\n{CLOSE}", "<new-1f2e3d4>"),
+        (f"{OPEN}\nTERMINATE\n{CLOSE}", "TERMINATE"),
+        (f"{OPEN}\n要約してください。🎫 שלום {{slot}}\n{CLOSE}", "要約してください。🎫 שלום {slot}"),
+        (f"{OPEN}\n```python\nx = 1\n```\n{CLOSE}", "```python\nx = 1\n```"),
+        (f"{OPEN}\nlone \ud800\n{CLOSE}", "lone \ud800"),
+    ],
+)
+def test_marked_replies(reply: str, value: str) -> None:
+    """What stands between the two marks is the value, as it is."""
+    assert read_marked(reply, MARK) == value
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        " \n",
+        "Be brief.",
+        "I'm sorry, I can't help with that.",
+        "TERMINATE",
+        f"{OPEN}\nBe brief.",
+        f"Be brief.\n{CLOSE}",
+        f"{CLOSE}\nBe brief.\n{OPEN}",
+        f"{OPEN}\n \n{CLOSE}",
+        f"{OPEN}{CLOSE}",
+        f"{OPEN}\na\n{CLOSE}\n{OPEN}\nb\n{CLOSE}",
+        f"{OPEN}{OPEN}\na\n{CLOSE}{CLOSE}",
+        f"{OPEN}\na\n{CLOSE}{CLOSE}",
+        "<new>\nBe brief.\n</new>",
+        "<new-00000000>\nBe brief.\n</new-00000000>",
+        f"<{MARK.upper()}>\nBe brief.\n</{MARK.upper()}>",
+        f"< {MARK}>\nBe brief.\n</ {MARK}>",
+        f"{CLOSE} ends it, {OPEN} begins it; write each once.",
+        f"&lt;{MARK}&gt;Be brief.&lt;/{MARK}&gt;",
+    ],
+)
+def test_unmarked_replies(reply: str) -> None:
+    """A mark that is missing, repeated, altered or out of order is an error."""
+    with pytest.raises(UnreadableReply):
+        read_marked(reply, MARK)
+
+
+def test_a_marked_reply_cut_anywhere() -> None:
+    """No proper beginning of a reply is readable."""
+    whole = f"Here it is:\n{OPEN}\nBe brief. Keep figures.\n{CLOSE}"
+
+    for end in range(len(whole)):
+        with pytest.raises(UnreadableReply):
+            read_marked(whole[:end], MARK)
+
+
+def test_a_json_reply_cut_anywhere() -> None:
+    """No proper beginning of a reply is readable."""
+    whole = json.dumps({"plan": "shorter", "value": 'Say "hi" {to} them.'})
+
+    for end in range(len(whole)):
+        with pytest.raises(UnreadableReply):
+            read_json(whole[:end], RewriteReply)
+
+
+@pytest.mark.parametrize(
+    ("reply", "value"),
+    [
+        ('{"plan": "p", "value": "v"}', "v"),
+        (' \n{"value": "v"}\n', "v"),
+        ('```json\n{"value": "v"}\n```', "v"),
+        ('```\n{"value": "v"}\n```\n', "v"),
+        ('{"value": "a ``` b"}', "a ``` b"),
+        ('{"value": "日本語 🎫", "extra": 1}', "日本語 🎫"),
+        ('{"value": "TERMINATE"}', "TERMINATE"),
+    ],
+)
+def test_json_replies(reply: str, value: str) -> None:
+    """One JSON value is the reply; a code block around all of it is allowed."""
+    assert read_json(reply, RewriteReply).value == value
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "null",
+        "[]",
+        "I'm sorry, I can't help with that.",
+        '{"plan": "p"}',
+        '{"value": null}',
+        '{"value": 5}',
+        '{"value": ["v"]}',
+        '{"value": "v"} and more',
+        'Sure: {"value": "v"}',
+        '{"value": "v"}{"value": "w"}',
+        '{"value": "v", "value": "w"}',
+        "{'value': 'v'}",
+        '{"value": "v",}',
+        '{"value": "a\nb"}',
+        '{"value": NaN}',
+        '```json\n{"value": "v"}',
+        'Here:\n```json\n{"value": "v"}\n```',
+        "[" * 100_000,
+        "1" * 10_000,
+        '{"value": "\\ud8',
+    ],
+)
+def test_json_traps(reply: str) -> None:
+    """Prose around it, a repeated key, a wrong type, NaN, endless nesting: each is an error."""
+    with pytest.raises(UnreadableReply):
+        read_json(reply, RewriteReply)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"parts": [{"part": "P1", "verdict": "yours", "severity": 2}]}',
+        '{"parts": [{"part": "P1", "verdict": "mine", "severity": 4}]}',
+        '{"parts": [{"part": "P1", "verdict": "mine", "severity": 1.5}]}',
+        '{"parts": {"P1": "mine"}}',
+        '{"part": "P1", "verdict": "mine"}',
+    ],
+)
+def test_verdicts_are_validated(reply: str) -> None:
+    """A verdict outside its values is an error."""
+    with pytest.raises(UnreadableReply, match="does not fit"):
+        read_json(reply, NodeReply)
+
+
+def test_what_a_small_model_forgets() -> None:
+    """Fields with an obvious default may be missing in a reply, and are still required by the schema."""
+    schema = Verdict.model_json_schema()
+
+    assert read_json('{"verdict": "none"}', Verdict) == Verdict(verdict="none")
+    assert schema["required"] == ["part", "quote", "verdict", "severity", "change", "keep"]
+    assert schema["additionalProperties"] is False
+
+
+@given(st.text() | st.text(alphabet='<>/new-1f2e3d4c{}":,[] ', max_size=60))
+def test_any_text(reply: str) -> None:
+    """Any text either is the asked-for form or raises the one error."""
+    for read in (lambda: read_marked(reply, MARK), lambda: read_json(reply, RewriteReply)):
+        try:
+            found = read()
+        except UnreadableReply:
+            continue
+        assert found
