@@ -86,7 +86,9 @@ def rendered() -> dict[str, Prompt]:
         "judge_score": prompts.judge_score(rubric="Short: 1.", output="", finish="refusal"),
         "critic_node": prompts.critic_node(**STEP, **JUDGED, requests=("Name the figure.",)),  # type: ignore[arg-type]
         "critic_edge": prompts.critic_edge(**STEP, **JUDGED, asked="P1"),  # type: ignore[arg-type]
-        "critic_trace": prompts.critic_trace(steps=[Step(**STEP), Step(**STEP, finish="length")], asked=["P1"], **JUDGED),  # type: ignore[arg-type]
+        "critic_trace": prompts.critic_trace(
+            steps=[Step(**STEP), Step(**STEP, finish="length")], asked=["P1"], **JUDGED
+        ),  # type: ignore[arg-type]
         "rewrite_json": prompts.rewrite(work(), as_json=True).prompt,
         "rewrite_marked": asked.prompt,
         "rewrite_full": prompts.rewrite(work(**FULL), as_json=True).prompt,
@@ -166,7 +168,7 @@ def test_the_optimizer_sees_the_value_once() -> None:
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_the_fixed_text_is_short(as_json: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_the_fixed_text_is_short(as_json: bool) -> None:
     """What an optimizer's prompt has beside the value and the records is at most 1,500 characters."""
     value, change = "V" * 100, "C" * 100
     bare = work(value=value, role="", records=(Record(change=change),))
@@ -199,6 +201,8 @@ def test_a_fence_grows_until_it_is_new() -> None:
 
     class Echo(str):
         """A text that claims to hold every short delimiter."""
+
+        __slots__ = ()
 
         def __contains__(self, part: object) -> bool:
             return len(str(part)) < len("text-") + 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import random
 from abc import ABC, abstractmethod
@@ -21,8 +22,11 @@ from wordgrad.optim.proposal import Proposal, StepResult
 from wordgrad.prompts import Asked, Work
 from wordgrad.types import JSON, Engine, Index, Sampling
 
-Select: TypeAlias = "Callable[[Sequence[Proposal]], Proposal | None | Awaitable[Proposal | None]]"
+Choice: TypeAlias = Proposal | None
+Select: TypeAlias = Callable[[Sequence[Proposal]], Choice | Awaitable[Choice]]
 """Picks one of the usable proposals, or none of them. It may run the program; only `astep()` can await it."""
+
+_AWAIT = "select= must be awaited: use `await optimizer.astep()`"
 
 
 class Optimizer(ABC):
@@ -45,7 +49,7 @@ class Optimizer(ABC):
         UsageError: No parameters, one without a fixed place or name, or several candidates and no `select` in `step()`.
     """
 
-    def __init__(  # noqa: PLR0913 - each is independent of the others
+    def __init__(
         self,
         parameters: Iterable[Variable] | Mapping[str, Variable],
         engine: str | Engine | None = None,
@@ -128,10 +132,12 @@ class Optimizer(ABC):
             BudgetExceeded: A limit is spent.
         """
         self._check_select()
+        if inspect.iscoroutinefunction(self.select):
+            raise UsageError(_AWAIT)
         made = dispatch.run(self._prepared(), what="step()")
         chosen = self._chosen(made)
         if isinstance(chosen, Awaitable):
-            raise UsageError("select= is a coroutine function: use `await optimizer.astep()`")
+            raise UsageError(_AWAIT)
         return self._stepped(made, chosen)
 
     async def astep(self) -> StepResult:
@@ -166,7 +172,7 @@ class Optimizer(ABC):
                 "propose() and apply() yourself"
             )
 
-    def _chosen(self, made: Round) -> Proposal | None | Awaitable[Proposal | None]:
+    def _chosen(self, made: Round) -> Choice | Awaitable[Choice]:
         usable = [each for each in made.proposals if not each.reasons]
         if not usable or self.select is None:
             return usable[0] if usable else None

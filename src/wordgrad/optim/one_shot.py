@@ -19,7 +19,7 @@ class OneShotRewrite(Optimizer):
 
     def ask(self, work: Work, *, candidate: int, rng: random.Random, as_json: bool) -> Asked:
         """The prompt `one_shot.md`."""
-        if candidate > 0 and len(work.records) > 2:
+        if candidate > 0:
             chosen = sorted(rng.sample(range(len(work.records)), (len(work.records) + 1) // 2))
             work = replace(work, records=tuple(work.records[place] for place in chosen))
         return prompts.one_shot(work, as_json=as_json)

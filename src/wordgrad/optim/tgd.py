@@ -50,7 +50,7 @@ def _emphasis(records: Sequence[Record], candidate: int, rng: random.Random) -> 
     if candidate == 0:
         return ""
     style = _STYLES[(candidate - 1) % len(_STYLES)]
-    if len(records) < 3:
+    if len(records) == 1:
         return style
     chosen = sorted(rng.sample(range(1, len(records) + 1), (len(records) + 1) // 2))
     return f"{style} Mind these records most: {', '.join(map(str, chosen))}."

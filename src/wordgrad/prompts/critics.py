@@ -79,7 +79,7 @@ def critic_trace(*, steps: Sequence[Step], asked: Sequence[str], objective: str,
         objective: What the last output is judged by; never blank.
         feedback: The loss's own words.
     """
-    trace = "\n".join(
+    trace = "".join(
         f"Step {number}\n\n" + "".join(_step(step.description, step.parts, step.output, step.finish).values())
         for number, step in enumerate(steps, start=1)
     )
