@@ -13,6 +13,7 @@ import pytest
 from optim_engine import Engine, in_turn, json_reply
 from wordgrad import Gradient, Variable
 from wordgrad.optim.constraints import MaxTokens
+from wordgrad.optim.proposal import StepResult
 from wordgrad.optim.tgd import TGD
 from wordgrad.types import Completion, Request, Sampling
 
@@ -173,8 +174,8 @@ def test_the_reply_may_be_as_long_as_the_value() -> None:
     """The default output limit grows with the value; the user's own options are sent as they are."""
     engine, system = Engine(in_turn(json_reply("new"))), prompt()
     system.value = "x" * 40_000
-    TGD([system], engine=engine).propose()
-    TGD([system], engine=engine, options=Sampling(max_tokens=99)).propose()
+    TGD([system], engine=engine, edit_above=50_000).propose()
+    TGD([system], engine=engine, edit_above=50_000, options=Sampling(max_tokens=99)).propose()
 
     assert [request.sampling.max_tokens for request in engine.seen] == [20_000, 99]
 
@@ -187,6 +188,36 @@ def test_calls_say_what_they_are() -> None:
     assert [request.purpose for request in engine.seen] == ["optimize", "optimize"]
     assert len({request.template for request in engine.seen}) == 2
     assert all(len(request.template) == 64 for request in engine.seen)
+
+
+@pytest.mark.parametrize("schema", [True, False])
+def test_a_long_value_is_changed_in_places(schema: bool) -> None:
+    """Beyond `edit_above` characters the model quotes what to change, and the rest stays byte for byte."""
+
+    def rule(request: Request) -> str:
+        if schema:
+            return json.dumps({"plan": "", "edits": [{"find": "Be kind.", "replace": "Be brief."}]})
+        tag = re.findall(r"<find-(new-[0-9a-f]+)>", request.messages[-1].text)[-1]
+        return f"<find-{tag}>Be kind.</find-{tag}>\n<with-{tag}>Be brief.</with-{tag}>"
+
+    engine, system = Engine(rule, schema=schema), prompt()
+    system.value = "Rule.\n" * 2_000 + "Be kind.\n" + "Rule.\n" * 2_000
+
+    result = TGD([system], engine=engine).step()
+
+    assert result == StepResult(applied=True, calls=1)
+    assert system.value == "Rule.\n" * 2_000 + "Be brief.\n" + "Rule.\n" * 2_000
+
+
+def test_an_edit_without_a_place_is_repaired() -> None:
+    """The repair says which words do not stand in the value exactly once."""
+    edits = [json.dumps({"edits": [{"find": find, "replace": "new"}]}) for find in ("nowhere", "articles")]
+    engine, system = Engine(in_turn(*edits)), prompt()
+
+    result = TGD([system], engine=engine, edit_above=10).step()
+
+    assert result == StepResult(applied=True, calls=2)
+    assert "'nowhere' stands in the current text 0 times instead of once" in engine.prompts[1]
 
 
 # ---- large batches

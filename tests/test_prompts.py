@@ -92,6 +92,8 @@ def rendered() -> dict[str, Prompt]:
         "rewrite_json": prompts.rewrite(work(), as_json=True).prompt,
         "rewrite_marked": asked.prompt,
         "rewrite_full": prompts.rewrite(work(**FULL), as_json=True).prompt,
+        "rewrite_edits_json": prompts.rewrite(work(by_edits=True), as_json=True).prompt,
+        "rewrite_edits_marked": prompts.rewrite(work(by_edits=True), as_json=False).prompt,
         "one_shot": prompts.one_shot(work(), as_json=True).prompt,
         "repair": prompts.repair(asked, "I cannot.", ["nothing stands between the marks"]).prompt,
         "reduce": prompts.reduce([each.text() for each in work().records], groups=1),
@@ -167,11 +169,12 @@ def test_the_optimizer_sees_the_value_once() -> None:
     assert text.count("You summarise articles.") == 40
 
 
+@pytest.mark.parametrize("by_edits", [True, False])
 @pytest.mark.parametrize("as_json", [True, False])
-def test_the_fixed_text_is_short(as_json: bool) -> None:
+def test_the_fixed_text_is_short(as_json: bool, by_edits: bool) -> None:
     """What an optimizer's prompt has beside the value and the records is at most 1,500 characters."""
     value, change = "V" * 100, "C" * 100
-    bare = work(value=value, role="", records=(Record(change=change),))
+    bare = work(value=value, role="", records=(Record(change=change),), by_edits=by_edits)
     text = shown(prompts.rewrite(bare, as_json=as_json).prompt)
 
     assert len(text) - len(value) - len(change) <= 1_500

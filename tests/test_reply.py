@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wordgrad.errors import UnreadableReply
-from wordgrad.prompts import NodeReply, RewriteReply, Verdict, read_json, read_marked
+from wordgrad.prompts import EditReply, NodeReply, RewriteReply, Verdict, edited, read_edits, read_json, read_marked
 
 MARK = "new-1f2e3d4c"
 OPEN, CLOSE = f"<{MARK}>", f"</{MARK}>"
@@ -157,10 +157,68 @@ def test_what_a_small_model_forgets() -> None:
     assert schema["additionalProperties"] is False
 
 
+def change(find: str, new: str) -> str:
+    """One change between its marks."""
+    return f"<find-{MARK}>\n{find}\n</find-{MARK}>\n<with-{MARK}>\n{new}\n</with-{MARK}>"
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ([("two", "2")], "one 2 three\nfour"),
+        ([("three\nfour", "3\n4"), ("one", "1")], "1 two 3\n4"),
+        ([(" two", "")], "one three\nfour"),
+        ([("one", "two"), ("two", "one")], "two one three\nfour"),
+        ([("four", "四 🎫 <b> & </find>")], "one two three\n四 🎫 <b> & </find>"),
+    ],
+)
+def test_edits(changes: list[tuple[str, str]], text: str) -> None:
+    """Changes are made at the places that they quote, all at once, marked or as JSON."""
+    reply = "Here:\n" + "\n\n".join(change(find, new) for find, new in changes)
+    as_json = json.dumps({"plan": "", "edits": [{"find": find, "replace": new} for find, new in changes]})
+
+    assert edited("one two three\nfour", read_edits(reply, MARK)) == text
+    assert edited("one two three\nfour", read_json(as_json, EditReply).edits) == text
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "I'm sorry, I can't help with that.",
+        change("", "x"),
+        change("five", "5"),
+        change("e", "E"),
+        change("one two", "1") + change("two three", "2"),
+        change("one", "1") + f"<find-{MARK}>two</find-{MARK}>",
+        change(change("one", "1"), "x"),
+        f"<with-{MARK}>1</with-{MARK}><find-{MARK}>one</find-{MARK}>",
+    ],
+)
+def test_edits_that_cannot_be_made(reply: str) -> None:
+    """Words that stand there never or twice, overlaps, and lost or nested marks are errors."""
+    with pytest.raises(UnreadableReply):
+        edited("one two three", read_edits(reply, MARK))
+
+
+def test_an_edit_cut_anywhere() -> None:
+    """No proper beginning of a reply with one change is readable."""
+    whole = change("one", "1")
+
+    for end in range(len(whole)):
+        with pytest.raises(UnreadableReply):
+            read_edits(whole[:end], MARK)
+
+
 @given(st.text() | st.text(alphabet='<>/new-1f2e3d4c{}":,[] ', max_size=60))
 def test_any_text(reply: str) -> None:
     """Any text either is the asked-for form or raises the one error."""
-    for read in (lambda: read_marked(reply, MARK), lambda: read_json(reply, RewriteReply)):
+    readers = (
+        lambda: read_marked(reply, MARK),
+        lambda: read_edits(reply, MARK),
+        lambda: read_json(reply, RewriteReply),
+    )
+    for read in readers:
         try:
             found = read()
         except UnreadableReply:

@@ -20,7 +20,7 @@ from wordgrad.errors import UnreadableReply
 from wordgrad.optim.constraints import Change, Constraint, broken, descriptions
 from wordgrad.optim.grouping import Fitted, grouped
 from wordgrad.optim.proposal import Proposal, Rewrite
-from wordgrad.prompts import Asked, Prompt, Record, ReduceReply, RewriteReply, Work
+from wordgrad.prompts import Asked, EditReply, Prompt, Record, ReduceReply, RewriteReply, Work
 from wordgrad.types import Completion, Engine, Index, Request, Sampling
 
 T = TypeVar("T")
@@ -52,6 +52,8 @@ class Job:
     examples: tuple[str, ...]
     history: str
     feedback_tokens: int
+    edit_above: int
+    """Characters of the value beyond which places in it are changed."""
     engine: Engine
     options: Sampling | None
     ask: Ask
@@ -148,6 +150,7 @@ def _work(job: Job, records: Fitted) -> Work:
         constraints=descriptions(job.constraints),
         examples=job.examples,
         history=job.history,
+        by_edits=len(job.text) > job.edit_above,
     )
 
 
@@ -187,7 +190,7 @@ async def _candidate(job: Job, work: Work, number: int) -> Rewrite:
     asked = job.ask(work, candidate=number, rng=rng, as_json=job.engine.capabilities.schema)
     made = Rewrite(name=job.name, variable=job.variable, version=job.version, before=job.text)
     for calls in range(1, _ATTEMPTS + 1):
-        request = _request(job, asked.prompt, RewriteReply if asked.as_json else None, sample=draw)
+        request = _request(job, asked.prompt, _form(asked), sample=draw)
         completion = await wrapped(job.engine).complete(request)
         reply, reasons = _read(job, completion, asked)
         if not reasons:
@@ -211,17 +214,28 @@ def _request(job: Job, prompt: Prompt, form: type[BaseModel] | None, *, sample: 
 def _read(job: Job, completion: Completion, asked: Asked) -> tuple[RewriteReply, tuple[str, ...]]:
     """The reply, and what is wrong with it."""
     try:
-        reply = _parsed(completion, asked)
+        reply = _parsed(completion, asked, job.text)
     except UnreadableReply as error:
         return RewriteReply(value=""), (str(error),)
     return reply, _faults(job, reply.value, asked)
 
 
-def _parsed(completion: Completion, asked: Asked) -> RewriteReply:
+def _form(asked: Asked) -> type[BaseModel] | None:
+    if not asked.as_json:
+        return None
+    return EditReply if asked.by_edits else RewriteReply
+
+
+def _parsed(completion: Completion, asked: Asked, before: str) -> RewriteReply:
     if completion.finish == "length":
         raise UnreadableReply("the reply was cut off at its length limit: write a shorter text")
     if completion.finish == "refusal":
         raise UnreadableReply("the model refused to reply")
+    if asked.by_edits and asked.as_json:
+        reply = prompts.read_json(completion.text, EditReply)
+        return RewriteReply(plan=reply.plan, value=prompts.edited(before, reply.edits))
+    if asked.by_edits:
+        return RewriteReply(value=prompts.edited(before, prompts.read_edits(completion.text, asked.delimiter)))
     if asked.as_json:
         return prompts.read_json(completion.text, RewriteReply)
     return RewriteReply(value=prompts.read_marked(completion.text, asked.delimiter))
@@ -233,7 +247,7 @@ def _faults(job: Job, text: str, asked: Asked) -> tuple[str, ...]:
         return ("the new text is empty",)
     if text == job.text:
         return ("the new text is the current text, unchanged",)
-    if asked.delimiter in text or prompts.mark("current", job.text) in text:
+    if any(mark in text and mark not in job.text for mark in asked.marks):
         return ("the new text holds the marks that stand around texts in the prompt",)
     try:
         text.encode()

@@ -44,6 +44,7 @@ class Optimizer(ABC):
         options: Limits and sampling; by default the reply may be twice as long as the value, and at least 2,048 tokens.
         feedback_tokens: Above this much feedback on one parameter, or above what the engine's context holds, it is
             grouped by requested change.
+        edit_above: A value of more characters is changed in places (search and replace), and not written anew.
 
     Raises:
         UsageError: No parameters, one without a fixed place or name, or several candidates and no `select` in `step()`.
@@ -62,6 +63,7 @@ class Optimizer(ABC):
         seed: int = 0,
         options: Sampling | None = None,
         feedback_tokens: int = 6_000,
+        edit_above: int = 8_000,
     ) -> None:
         if candidates < 1 or momentum < 0 or feedback_tokens < 1:
             raise UsageError(f"{candidates=}, {momentum=}, {feedback_tokens=}: needed are >= 1, >= 0 and >= 1")
@@ -75,6 +77,7 @@ class Optimizer(ABC):
         self.seed = seed
         self.options = options
         self.feedback_tokens = feedback_tokens
+        self.edit_above = edit_above
         self.steps = 0
         for variable in self.parameters.values():
             variable.make_leaf()
@@ -238,6 +241,7 @@ class Optimizer(ABC):
             examples=self.in_context_examples,
             history=self.history.text(name, text),
             feedback_tokens=self.feedback_tokens,
+            edit_above=self.edit_above,
             engine=engine,
             options=self.options,
             ask=self.ask,

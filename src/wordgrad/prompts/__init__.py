@@ -3,11 +3,22 @@
 from wordgrad.prompts.critics import Part, Step, critic_edge, critic_node, critic_trace
 from wordgrad.prompts.judges import judge_score, judge_text
 from wordgrad.prompts.render import Prompt, fence, mark, render, shortened, template_hash
-from wordgrad.prompts.reply import NodeReply, ReduceReply, RewriteReply, Verdict, read_json, read_marked
+from wordgrad.prompts.reply import (
+    EditReply,
+    NodeReply,
+    ReduceReply,
+    RewriteReply,
+    Verdict,
+    edited,
+    read_edits,
+    read_json,
+    read_marked,
+)
 from wordgrad.prompts.rewrites import Asked, Record, Work, indented, one_shot, reduce, repair, rewrite
 
 __all__ = [
     "Asked",
+    "EditReply",
     "NodeReply",
     "Part",
     "Prompt",
@@ -20,12 +31,14 @@ __all__ = [
     "critic_edge",
     "critic_node",
     "critic_trace",
+    "edited",
     "fence",
     "indented",
     "judge_score",
     "judge_text",
     "mark",
     "one_shot",
+    "read_edits",
     "read_json",
     "read_marked",
     "reduce",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -49,6 +51,21 @@ class RewriteReply(Reply):
 
     plan: str = ""
     value: str
+
+
+class Edit(Reply):
+    """One place to change; an empty `replace` deletes it."""
+
+    find: str = Field(min_length=1)
+    """Exact words that stand in the text once."""
+    replace: str
+
+
+class EditReply(Reply):
+    """Changes to a long value, and why."""
+
+    plan: str = ""
+    edits: list[Edit] = Field(min_length=1)
 
 
 class Group(Reply):
@@ -113,3 +130,41 @@ def read_marked(text: str, delimiter: str) -> str:
     if not found.strip():
         raise UnreadableReply(f"nothing stands between {opening} and {closing}")
     return found
+
+
+def read_edits(text: str, delimiter: str) -> list[Edit]:
+    """The pairs of `<find-…>…</find-…>` and `<with-…>…</with-…>` in the reply, in order.
+
+    Raises:
+        UnreadableReply: There is none, or a mark stands outside such a pair.
+    """
+    tag = re.escape(delimiter)
+    pair = re.compile(
+        rf"<find-{tag}>\r?\n?(.+?)\r?\n?</find-{tag}>\s*<with-{tag}>\r?\n?(.*?)\r?\n?</with-{tag}>", re.DOTALL
+    )
+    found = pair.findall(text)
+    # Four marks a pair: one more is a mark that was lost, doubled or nested.
+    if not found or text.count(f"-{delimiter}>") != 4 * len(found):
+        raise UnreadableReply(f"each change must be a pair of find-{delimiter} and with-{delimiter}, each with its end")
+    return [Edit(find=find, replace=new) for find, new in found]
+
+
+def edited(text: str, edits: Sequence[Edit]) -> str:
+    """`text` with each change made in it.
+
+    Raises:
+        UnreadableReply: The words of one do not stand in the text exactly once, or two overlap.
+    """
+    spans = []
+    for edit in edits:
+        count = text.count(edit.find)
+        if count != 1:
+            raise UnreadableReply(f"{edit.find[:80]!r} stands in the current text {count} times instead of once")
+        start = text.index(edit.find)
+        spans.append((start, start + len(edit.find), edit.replace))
+    spans.sort()
+    if any(end > start for (_, end, _), (start, _, _) in pairwise(spans)):
+        raise UnreadableReply("two of the changes overlap")
+    for start, end, new in reversed(spans):
+        text = text[:start] + new + text[end:]
+    return text

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wordgrad.prompts.render import Prompt, mark, one_line, prompt, render, section, shortened, template_hash
 from wordgrad.types import Message
+
+_MARK = re.compile(r"^</([A-Za-z0-9]+-[0-9a-f]{8,})>$", re.MULTILINE)
+_REASON_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,8 @@ class Work:
     """What earlier steps tried."""
     emphasis: str = ""
     """What this candidate should try, so that candidates differ."""
+    by_edits: bool = False
+    """Whether the value is so long that places in it are changed, and the rest is not written again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +90,21 @@ class Asked:
 
     prompt: Prompt
     delimiter: str
-    """Of the tags around the new value; made from all that the prompt shows."""
+    """Of the tags in a reply; made from all that the prompt shows."""
     as_json: bool
-    """Whether the reply is a `RewriteReply` (the engine keeps to a schema), else text between the tags."""
+    """Whether the reply is JSON (the engine keeps to a schema), else text between tags."""
+    by_edits: bool = False
+    """Whether the reply is changes to the value, else the whole new value."""
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """The delimiters of the fences in the prompt, which no value may hold, and of the reply's tags."""
+        return (self.delimiter, *_MARK.findall(self.prompt.messages[1].text))
 
 
 def rewrite(work: Work, *, as_json: bool) -> Asked:
-    """Ask for a new value that answers the feedback."""
-    return _asked("rewrite", work, as_json=as_json, evidence_only=False)
+    """Ask for a new value that answers the feedback, or for changes to a long one."""
+    return _asked("rewrite_edits" if work.by_edits else "rewrite", work, as_json=as_json, evidence_only=False)
 
 
 def one_shot(work: Work, *, as_json: bool) -> Asked:
@@ -101,7 +114,11 @@ def one_shot(work: Work, *, as_json: bool) -> Asked:
 
 def repair(asked: Asked, reply: str, reasons: Sequence[str]) -> Asked:
     """Ask once more, shown the reply and what is wrong with it."""
-    wanted = render("repair", reasons="\n".join(f"- {one_line(each)}" for each in reasons), form=_form(asked))
+    wanted = render(
+        "repair",
+        reasons="\n".join(f"- {shortened(one_line(each), _REASON_CHARS)}" for each in reasons),
+        form=_form(asked),
+    )
     turns = (Message("assistant", (reply or "(nothing)",)), Message("user", (wanted.strip(),)))
     return replace(asked, prompt=Prompt((*asked.prompt.messages, *turns), template_hash("repair")))
 
@@ -140,7 +157,7 @@ def _asked(name: str, work: Work, *, as_json: bool, evidence_only: bool) -> Aske
     if not evidence_only:
         slots["history"] = section("What was tried before, oldest first", work.history, "history")
     delimiter = mark("new", "\n".join(slots.values()))
-    asked = Asked(prompt=Prompt((), ""), delimiter=delimiter, as_json=as_json)
+    asked = Asked(prompt=Prompt((), ""), delimiter=delimiter, as_json=as_json, by_edits=name == "rewrite_edits")
     return replace(asked, prompt=prompt(name, **slots, form=_form(asked)))
 
 
@@ -151,13 +168,21 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def _form(asked: Asked) -> str:
+    tag = asked.delimiter
+    if asked.as_json and asked.by_edits:
+        return (
+            'Reply with JSON only: {"plan": "one sentence: what you change, and why", '
+            '"edits": [{"find": "exact words of the current text", "replace": "the words in their place"}]}'
+        )
     if asked.as_json:
         return 'Reply with JSON only: {"plan": "one sentence: what you change, and why", "value": "the whole new text"}'
-    # The closing mark comes first: a reply that merely repeats this sentence then holds no text between the two.
-    return (
-        "Reply with the whole new text between two marks. "
-        f"</{asked.delimiter}> ends it, <{asked.delimiter}> begins it; write each once."
-    )
+    # Here and below the closing mark comes first: a reply that repeats these words then holds no text between the two.
+    if asked.by_edits:
+        return (
+            f"For each change write the exact words of the current text, ended by </find-{tag}> and begun by "
+            f"<find-{tag}>, then the words in their place, ended by </with-{tag}> and begun by <with-{tag}>."
+        )
+    return f"Reply with the whole new text between two marks. </{tag}> ends it, <{tag}> begins it; write each once."
 
 
 def indented(text: str) -> str:
