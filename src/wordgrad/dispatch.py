@@ -15,6 +15,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, Sequence
+from concurrent.futures import Future
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -687,6 +688,25 @@ async def gather(*awaitables: Awaitable[Any]) -> list[Any]:
     except BaseExceptionGroup as failed:
         raise first_error(failed) from None
     return results
+
+
+def start(work: Callable[[], Awaitable[R]], *, what: str) -> Pending[R]:
+    """Run a coroutine function on the library's loop; returns at once.
+
+    The work belongs to no caller: it is cancelled when the last one that waits for it is.
+    """
+    node = _raw(work, what)
+    _begin(node)
+    return node
+
+
+async def arrived(future: Future[R]) -> R:
+    """The result of a thread's future, without blocking the loop that is running."""
+    event = anyio.Event()
+    wake = _setter(event)
+    future.add_done_callback(lambda _: wake())
+    await event.wait()
+    return future.result()
 
 
 @contextlib.contextmanager

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
-JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+from wordgrad.errors import EngineError
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
 Index: TypeAlias = tuple[int, ...]
 """A creation index: the index of the call whose body made it, then its number in that body."""
@@ -177,6 +179,45 @@ class Score:
     """None: the metric could not judge (an error is not a zero)."""
     feedback: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceRow:
+    """What a run recorded of one engine call: which request, and the error where it gave up."""
+
+    key: str
+    error: EngineError | None
+
+
+class Ledger(Protocol):
+    """A run's record of its engine calls. What is awaited is committed when it returns."""
+
+    def row(self, index: Index, call: int) -> PlaceRow | None:
+        """The record of a place; None where the run has not come there yet."""
+
+    def reply(self, key: str) -> Completion | None:
+        """The one reply that this key has in this run."""
+
+    def shared(self, key: str) -> Completion | None:
+        """A reply that another run got, where this one may use it."""
+
+    async def sent(self, engine: Engine, request: Request, key: str) -> int:
+        """Journal an attempt before it goes out; returns its number."""
+
+    async def done(self, attempt: int, key: str, completion: Completion, cost_usd: float | None) -> None:
+        """Its reply."""
+
+    async def failed(self, attempt: int, error: BaseException) -> None:
+        """Its error."""
+
+    async def joined(self, key: str, completion: Completion) -> None:
+        """A reply of another run becomes this run's."""
+
+    async def placed(self, index: Index, call: int, row: PlaceRow) -> None:
+        """The outcome of a place."""
+
+    async def event(self, kind: str, **body: JSON) -> None:
+        """Something that the clock decided, or that a reader of the run should know."""
 
 
 class RunContext(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -60,7 +61,7 @@ class Sum(Join):
         """The critiques in order; the score is the sum of the scores, None where one has none."""
         scores = [each.score for each in inputs if each.score is not None]
         text = super().forward(node, inputs)
-        return replace(text, score=float(sum(scores)) if len(scores) == len(inputs) else None)
+        return replace(text, score=math.fsum(scores) if len(scores) == len(inputs) else None)
 
 
 class Format(_Structural):

@@ -72,9 +72,9 @@ class Image(Opaque):
         return self._loaded
 
     async def _fetch(self, url: str) -> bytes:
-        import httpx  # noqa: PLC0415 - comes with the openai SDK; not needed before an image is fetched
+        import httpx2  # noqa: PLC0415 - comes with the openai SDK; not needed before an image is fetched
 
-        async with httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as client:
+        async with httpx2.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as client:
             for _ in range(_MAX_REDIRECTS + 1):
                 if not self._allow_private:
                     await anyio.to_thread.run_sync(_refuse_private, url)
@@ -90,7 +90,7 @@ class Image(Opaque):
                             if len(data) > MAX_BYTES:
                                 raise UsageError(f"the image at {url} is larger than {MAX_BYTES} bytes")
                         return bytes(data)
-                except httpx.HTTPError as error:
+                except httpx2.HTTPError as error:
                     raise UsageError(f"the image at {url} could not be fetched: {error}") from error
         raise UsageError(f"the image at {self._source} redirects more than {_MAX_REDIRECTS} times")
 

@@ -1,0 +1,150 @@
+"""`wordgrad optimize`: the main job."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from wordgrad.cli import models
+from wordgrad.cli.screen import Screen, summary
+from wordgrad.compose import Budget, Run, Totals
+from wordgrad.engines import get_engine
+from wordgrad.engines.choice import choose
+from wordgrad.errors import BudgetExceeded, UsageError
+from wordgrad.train import config as configs
+from wordgrad.train import job as jobs
+from wordgrad.train.config import Config, EngineTable
+from wordgrad.train.job import Job, Outcome
+from wordgrad.types import Engine
+
+Settings = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's TOML file.")]
+Store = Annotated[Path | None, typer.Option("--store", help="Where runs are kept.", envvar="WORDGRAD_STORE")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before weights are downloaded.")]
+
+
+def optimize(
+    config: Settings,
+    budget_calls: Annotated[int | None, typer.Option(min=1, help="Engine calls, at most.")] = None,
+    budget_usd: Annotated[float | None, typer.Option(min=0, help="US dollars, at most.")] = None,
+    budget_seconds: Annotated[float | None, typer.Option(min=0, help="Seconds, at most.")] = None,
+    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    write: Annotated[bool, typer.Option("--write", help="Put an accepted text into its prompt file.")] = False,
+    as_json: AsJson = False,
+    store: Store = None,
+    yes: Yes = False,
+) -> None:
+    """Improve the texts of CONFIG, and show on sealed test rows whether they got better."""
+    limits = Budget(calls=budget_calls, usd=budget_usd, seconds=budget_seconds)
+    settings = configs.load(config)
+    # Everything that is wrong in the files is said before anything is downloaded or paid.
+    jobs.read_splits(settings)
+    console = Console(stderr=as_json, soft_wrap=not sys.stdout.isatty())
+    engine_of = engines(settings, console, yes=yes)
+    with Run(store=store, seed=seed, budget=limits, name=str(config)) as run:
+        job = jobs.build(settings, engine_of=engine_of, seed=seed)
+        finish(run, job, settings, console=console, seed=seed, write=write, as_json=as_json)
+
+
+def engines(settings: Config, console: Console, *, yes: bool) -> jobs.EngineOf:
+    """Make the engines of a configuration; the choice for what names none is printed, weights are pulled if allowed."""
+    default = ""
+
+    def engine_of(table: EngineTable) -> Engine:
+        nonlocal default
+        spec = table.engine
+        if spec is None:
+            if not default:
+                default, reason = choose()
+                console.print(f"engine: {default} ({reason})", highlight=False, markup=False)
+            spec = default
+        if spec == "local":
+            models.ensure(console, yes=yes)
+        return get_engine(spec)
+
+    for table in (settings.engines.forward, settings.engines.backward, settings.engines.optimizer):
+        engine_of(table)
+    return engine_of
+
+
+def finish(
+    run: Run, job: Job, settings: Config, *, console: Console, seed: int, write: bool, as_json: bool
+) -> None:
+    """Carry a job out in its run, and report it."""
+    started = time.monotonic()
+    try:
+        with Screen(console, run.totals, settings.search.steps) as screen:
+            outcome = jobs.run(job, seed=seed, watcher=screen, stop=lambda calls: not run.affords(calls))
+    except KeyboardInterrupt:
+        console.print(f"\nstopped; all is kept. Go on with: wordgrad runs resume {run.id}", highlight=False)
+        raise
+    seconds = time.monotonic() - started
+    totals = run.totals()
+    report = summarised(run.id, outcome, totals, seconds)
+    run.finish(report)
+    if write:
+        written(settings, outcome, console)
+    if as_json:
+        sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
+    else:
+        console.print(summary(outcome, totals, seconds=seconds, n=len(job.splits.test)))
+        if outcome.end == outcome.start:
+            console.print("Nothing better was found: the start is kept.")
+        console.print(f"look at it with: wordgrad runs show {run.id}", highlight=False)
+    if outcome.status == "unmeasured":
+        raise BudgetExceeded(
+            "the budget was spent before the end score could be measured; the texts found are kept in the run",
+            kind="calls",
+            spent=totals.calls,
+            limit=totals.calls,
+        )
+
+
+def summarised(run_id: str, outcome: Outcome, totals: Totals, seconds: float) -> dict[str, object]:
+    """The run's result as JSON."""
+    last = next((step.verdict for step in reversed(outcome.search.steps) if step.accepted and step.verdict), None)
+    first = next((step.verdict for step in outcome.search.steps if step.verdict), None)
+    return {
+        "run": run_id,
+        "status": outcome.status,
+        "variables": [
+            {"name": name, "start": start, "end": outcome.end[name]} for name, start in outcome.start.items()
+        ],
+        "test": {
+            "n": len(outcome.test_start.values),
+            "start": outcome.test_start.mean,
+            "end": None if outcome.test_end is None else outcome.test_end.mean,
+        },
+        "validation": {
+            "n": 0 if first is None else first.n,
+            "start": None if first is None else first.start,
+            "end": (None if first is None else first.start) if last is None else last.candidate,
+        },
+        "steps": len(outcome.search.steps),
+        "accepted": outcome.accepted,
+        "calls": totals.calls,
+        "tokens": {"input": totals.input_tokens, "output": totals.output_tokens},
+        "cost_usd": totals.cost_usd,
+        "seconds": round(seconds, 1),
+    }
+
+
+def written(settings: Config, outcome: Outcome, console: Console) -> None:
+    """Put each changed text into its file, in one rename each."""
+    for name, table in settings.variables.items():
+        if table.file is None or outcome.end[name] == outcome.start[name]:
+            continue
+        beside = table.file.with_name(table.file.name + ".new")
+        try:
+            beside.write_text(outcome.end[name] + "\n", encoding="utf-8")
+            os.replace(beside, table.file)  # noqa: PTH105 - the atomic one
+        except OSError as error:
+            raise UsageError(f"{table.file} cannot be written: {error.strerror}") from error
+        console.print(f"wrote {table.file}", highlight=False, markup=False)

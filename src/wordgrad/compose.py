@@ -1,0 +1,121 @@
+"""The composition root: where runs meet their store and their engines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import Token
+from pathlib import Path
+from typing import Any
+
+from wordgrad import context, dispatch
+from wordgrad.context import Body
+from wordgrad.engines.budgeted import Budget, Meter
+from wordgrad.engines.stack import recorded
+from wordgrad.errors import UsageError
+from wordgrad.store import runs
+from wordgrad.store.database import MEMORY, Database
+from wordgrad.store.ledger import RunLedger, Totals
+from wordgrad.types import JSON, Engine, Index, RunContext
+
+
+class Run:
+    """What makes calls reproducible: a ledger, a seed and limits for all that is called inside the `with`.
+
+    Inside a run the same request has one reply, and a run that was interrupted goes on where it was: `resume=` replays
+    what it had done, without a call.
+
+    Args:
+        store: The file that keeps it; None keeps it in memory.
+        seed: Of all that is random.
+        budget: Limits on calls, tokens, money and seconds.
+        cache: Use whole replies that earlier runs of the store got.
+        name: What lists call it.
+        settings: Plain JSON kept with the run.
+        resume: The id of a run in `store` to go on with; its seed, name and settings hold.
+        secret: What fences are derived from; by default the store's own, which nobody can guess.
+    """
+
+    def __init__(
+        self,
+        store: Path | str | None = None,
+        *,
+        seed: int = 0,
+        budget: Budget | None = None,
+        cache: bool = False,
+        name: str = "run",
+        settings: Mapping[str, Any] | None = None,
+        resume: str | None = None,
+        secret: bytes | None = None,
+    ) -> None:
+        if resume is not None and store is None:
+            raise UsageError(f"resume={resume!r} needs the store= that keeps the run")
+        self.budget = budget or Budget()
+        self._database = Database(MEMORY if store is None else store)
+        if resume is None:
+            self.id = runs.open_run(self._database, name=name, seed=seed, settings=settings or {}, secret=secret)
+            self.seed = seed
+        else:
+            row = runs.reopen_run(self._database, resume)
+            self.id, self.seed = row.id, row.seed
+        self.secret = runs.secret_of(self._database, self.id)
+        self._ledger = RunLedger(self._database, self.id, cache=cache)
+        spent = self._ledger.totals()
+        self._meter = Meter(
+            self.budget,
+            calls=spent.calls,
+            tokens=spent.input_tokens + spent.output_tokens,
+            usd=spent.cost_usd or 0.0,
+        )
+        self._engines: dict[int, tuple[Engine, Engine]] = {}
+        self._tokens: tuple[Token[RunContext | None], Token[Body]] | None = None
+
+    def __enter__(self) -> Run:
+        self._tokens = (context.run.set(self), context.body.set(Body(owner=dispatch.here())))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._tokens is not None, "entered before"
+        context.run.reset(self._tokens[0])
+        context.body.reset(self._tokens[1])
+        self._tokens = None
+        self._database.close()
+
+    # ---- what the graph asks (RunContext)
+
+    def wrap(self, engine: Engine) -> Engine:
+        """The engine with replay, cache, retries, budget, limits and ledger around it; one for each engine."""
+        found = self._engines.get(id(engine))
+        if found is None:
+            # The engine is kept beside its stack: an id is of use only while its object lives.
+            found = self._engines[id(engine)] = (engine, recorded(engine, self._ledger, self._meter))
+        return found[1]
+
+    async def recall(self, *, index: Index, name: str, source: str, inputs: str) -> tuple[JSON] | None:
+        """The recorded result of an impure function; see `RunContext`."""
+        return await self._ledger.recall(index=index, name=name, source=source, inputs=inputs)
+
+    async def record(self, *, index: Index, name: str, source: str, inputs: str, value: JSON) -> None:
+        """Keep the result of an impure function; see `RunContext`."""
+        await self._ledger.record(index=index, name=name, source=source, inputs=inputs, value=value)
+
+    # ---- what its owner asks
+
+    @property
+    def usage(self) -> Totals:
+        """What the run has used, resumed parts included."""
+        return self._ledger.totals()
+
+    def affords(self, calls: int) -> bool:
+        """Whether the budget has room for so many more calls, and time is left."""
+        return self._meter.affords(calls)
+
+    def note(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Append an event."""
+        self._database.write(lambda connection: self._ledger.note(connection, kind, dict(body))).result()
+
+    def keep(self, variable: str, version: int, value: str) -> None:
+        """Keep a variable's value; version 0 is the start."""
+        self._database.write(lambda connection: runs.add_version(connection, self.id, variable, version, value)).result()
+
+
+__all__ = ["Budget", "Run", "Totals"]

@@ -1,0 +1,149 @@
+"""Limits that a run sets: calls, tokens, money, seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+
+from wordgrad.engines.wrapper import Wrapper
+from wordgrad.errors import BudgetExceeded, UsageError
+from wordgrad.types import Completion, Engine, Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a run may use; None is no limit."""
+
+    calls: int | None = None
+    """Attempts; never overshot."""
+    tokens: int | None = None
+    """Input and output. An upper estimate is reserved before each call, so it is overshot only by as much as a
+    server's count exceeds that estimate, on the calls in flight."""
+    usd: float | None = None
+    """As `tokens`. A model whose price is unknown is refused."""
+    seconds: float | None = None
+    """From the start of the run; asked before each call. What is in flight may end later."""
+
+
+class Meter:
+    """What a run has spent and reserved.
+
+    Args:
+        budget: The limits.
+        calls: Spent before, by a run that is resumed.
+        tokens: The same.
+        usd: The same.
+        clock: Seconds; only differences count.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        *,
+        calls: int = 0,
+        tokens: int = 0,
+        usd: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.budget = budget
+        self._clock = clock
+        self._started = clock()
+        self.calls = calls
+        self.spent: dict[str, float] = {"tokens": tokens, "usd": usd}
+        self.reserved: dict[str, float] = {"tokens": 0.0, "usd": 0.0}
+        self._changed = anyio.Event()
+
+    def affords(self, calls: int) -> bool:
+        """Whether so many more calls are left, and time is."""
+        seconds = self.budget.seconds
+        return (self.budget.calls is None or self.calls + calls <= self.budget.calls) and (
+            seconds is None or self._clock() - self._started < seconds
+        )
+
+    async def reserve(self, needs: dict[str, float]) -> None:
+        """Take one call and its upper estimates; waits while only others' reservations stand in the way.
+
+        Raises:
+            BudgetExceeded: What is spent leaves no room.
+        """
+        while True:
+            self._refuse(needs)
+            if all(self._room(kind, need + self.reserved[kind]) for kind, need in needs.items()):
+                self.calls += 1
+                for kind, need in needs.items():
+                    self.reserved[kind] += need
+                return
+            await self._changed.wait()
+
+    def settle(self, needs: dict[str, float], used: dict[str, float]) -> None:
+        """Replace a reservation by what was really used."""
+        for kind, need in needs.items():
+            self.reserved[kind] -= need
+            self.spent[kind] += used.get(kind, 0.0)
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+    def _room(self, kind: str, more: float) -> bool:
+        limit = getattr(self.budget, kind)
+        return limit is None or self.spent[kind] + more <= limit
+
+    def _refuse(self, needs: dict[str, float]) -> None:
+        seconds = self._clock() - self._started
+        if self.budget.calls is not None and self.calls >= self.budget.calls:
+            raise _exceeded("calls", self.calls, self.budget.calls)
+        if self.budget.seconds is not None and seconds >= self.budget.seconds:
+            raise _exceeded("seconds", round(seconds, 1), self.budget.seconds)
+        for kind, need in needs.items():
+            if not self._room(kind, need):
+                raise _exceeded(kind, self.spent[kind], getattr(self.budget, kind), need)
+
+
+class Budgeted(Wrapper):
+    """Refuses a call that the budget has no room for.
+
+    Args:
+        inner: Who is asked.
+        meter: The run's, shared by its engines.
+
+    Raises:
+        UsageError: A limit on money, and a model whose price is not known.
+    """
+
+    def __init__(self, inner: Engine, meter: Meter) -> None:
+        super().__init__(inner)
+        if meter.budget.usd is not None and inner.price is None:
+            raise UsageError(
+                f"the price of {inner.name!r} is not known, so a budget in US dollars cannot hold: state it in the "
+                "engine's table (price = {input_usd = …, output_usd = …}, for a million tokens), or limit calls"
+            )
+        self._meter = meter
+
+    async def complete(self, request: Request) -> Completion:
+        """Reserve, ask, settle."""
+        needs = self._needs(request)
+        await self._meter.reserve(needs)
+        used: dict[str, float] = {}
+        try:
+            completion = await self.inner.complete(request)
+            usage = completion.usage
+            used["tokens"] = usage.input_tokens + usage.output_tokens
+            used["usd"] = 0.0 if self.inner.price is None else self.inner.price.cost_usd(usage)
+            return completion
+        finally:
+            self._meter.settle(needs, used)
+
+    def _needs(self, request: Request) -> dict[str, float]:
+        """Upper estimates: the engine's count of the messages, and the whole output limit."""
+        read = sum(self.inner.count_tokens(message.text) + 16 for message in request.messages)
+        wrote = request.sampling.max_tokens
+        price = self.inner.price
+        money = 0.0 if price is None else (read * price.input_usd + wrote * price.output_usd) / 1_000_000
+        return {"tokens": float(read + wrote), "usd": money}
+
+
+def _exceeded(kind: str, spent: float, limit: float, need: float = 0.0) -> BudgetExceeded:
+    more = f", and the next call may need {need:g} more" if need else ""
+    return BudgetExceeded(f"the budget of {limit:g} {kind} is spent: {spent:g} used{more}", kind=kind, spent=spent, limit=limit)

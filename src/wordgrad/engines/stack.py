@@ -1,0 +1,32 @@
+"""What stands between a caller and an engine."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+from wordgrad import context
+from wordgrad.engines.budgeted import Budgeted, Meter
+from wordgrad.engines.cached import Cached
+from wordgrad.engines.limited import Limited
+from wordgrad.engines.recorded import Recorded
+from wordgrad.engines.replayed import Replayed
+from wordgrad.engines.retried import Retried
+from wordgrad.types import Engine, Ledger
+
+_outside: WeakKeyDictionary[Engine, Engine] = WeakKeyDictionary()  # limits hold for an engine, whoever calls it
+
+
+def wrapped(engine: Engine) -> Engine:
+    """The engine as calls made here get it: the run's stack, or retries and limits alone outside one."""
+    run = context.run.get()
+    if run is not None:
+        return run.wrap(engine)
+    found = _outside.get(engine)
+    if found is None:
+        found = _outside[engine] = Retried(Limited(engine))
+    return found
+
+
+def recorded(engine: Engine, ledger: Ledger, meter: Meter) -> Engine:
+    """The stack of a run: replay comes first, every attempt is budgeted, and journalled when it is really sent."""
+    return Replayed(Cached(Retried(Budgeted(Limited(Recorded(engine, ledger)), meter)), ledger), ledger)

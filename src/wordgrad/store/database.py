@@ -1,0 +1,167 @@
+"""The file: opening, migrating, and one writer whose commits are groups."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wordgrad.errors import StoreError
+
+T = TypeVar("T")
+
+MEMORY = ":memory:"
+_BUSY_S = 30.0
+_GROUP_S = 0.003
+"""How long a commit waits for others to join it."""
+
+
+class Database:
+    """One SQLite file in WAL mode, or one in memory. Safe from any thread; two processes may write at once.
+
+    Args:
+        path: The file, made with mode 0600 where it is missing; or `MEMORY`.
+
+    Raises:
+        StoreError: It cannot be opened, is no store, or a newer wordgrad wrote it.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = path
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._reads = threading.Lock()
+        with _named(path):
+            if path != MEMORY:
+                file = Path(path)
+                file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                file.touch(mode=0o600)
+            self._connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            self._connection.row_factory = sqlite3.Row
+            self._connection.executescript(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+            )
+            _migrate(self._connection, path)
+        self._writer = threading.Thread(target=self._write, name="wordgrad-store", daemon=True)
+        self._writer.start()
+
+    def write(self, change: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """Have `change` made in the next group; the future is done once that is committed, and fails with it."""
+        job = _Job(change)
+        self._jobs.put(job)
+        return job.future
+
+    def read(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:  # noqa: ANN401 - what SQLite takes
+        """The rows of a query."""
+        with self._reads, _named(self.path):
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def close(self) -> None:
+        """Commit what is waiting, and close the file."""
+        self._jobs.put(None)
+        self._writer.join()
+        self._connection.close()
+
+    def _write(self) -> None:
+        open_for_more = True
+        while open_for_more:
+            group = [self._jobs.get()]
+            while len(group) < 1000 and group[-1] is not None:
+                try:
+                    group.append(self._jobs.get(timeout=_GROUP_S))
+                except queue.Empty:
+                    break
+            open_for_more = group[-1] is not None
+            self._commit([job for job in group if job is not None])
+
+    def _commit(self, group: list[_Job]) -> None:
+        if not group:
+            return
+        outcomes: list[Any] = []
+        try:
+            with self._reads, _named(self.path):
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    outcomes = [job.change(self._connection) for job in group]
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
+        except Exception as error:  # noqa: BLE001 - whoever waits for the group must hear of it
+            for job in group:
+                job.future.set_exception(error)
+            return
+        for job, outcome in zip(group, outcomes, strict=True):
+            job.future.set_result(outcome)
+
+
+class _Job:
+    __slots__ = ("change", "future")
+
+    def __init__(self, change: Callable[[sqlite3.Connection], Any]) -> None:
+        self.change = change
+        self.future: Future[Any] = Future()
+
+
+def keep(connection: sqlite3.Connection, text: str) -> str:
+    """Store a text once, as a JSON string (a lone surrogate has no UTF-8 form); returns its hash."""
+    body = json.dumps(text)
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    connection.execute("INSERT INTO texts VALUES (?, ?) ON CONFLICT DO NOTHING", (digest, body))
+    return digest
+
+
+def kept(body: str) -> str:
+    """The text that `keep` stored."""
+    text: str = json.loads(body)
+    return text
+
+
+def _migrate(connection: sqlite3.Connection, path: Path | str) -> None:
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    steps = sorted(
+        (each for each in files("wordgrad.store").joinpath("migrations").iterdir() if each.name.endswith(".sql")),
+        key=lambda each: each.name,
+    )
+    if found > len(steps):
+        raise StoreError(
+            f"the store {path} was written by a newer wordgrad (schema {found}, this one knows {len(steps)}): upgrade "
+            "wordgrad, or name another store with --store"
+        )
+    for number, step in enumerate(steps[found:], start=found + 1):
+        script = step.read_text(encoding="utf-8")
+        connection.executescript(
+            f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;"
+            if connection.execute("PRAGMA user_version").fetchone()[0] < number
+            else ""
+        )
+
+
+@contextmanager
+def _named(path: Path | str) -> Generator[None]:
+    """SQLite's errors with the file that they are about, and what to do."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        text = str(error)
+        if "disk is full" in text or "disk I/O" in text:
+            advice = "the disk is full; free some space and resume the run: what was committed is still there"
+        elif "readonly" in text:
+            advice = "it cannot be written; change its permissions, or name another store with --store"
+        elif "not a database" in text or "malformed" in text:
+            advice = "the file is damaged or no store; move it away, or name another one with --store"
+        elif "locked" in text:
+            advice = f"another process held it for more than {_BUSY_S:.0f} s; try again when that is done"
+        else:
+            advice = "see the message"
+        raise StoreError(f"the store {path}: {text}: {advice}") from error
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be opened: {error.strerror}") from error

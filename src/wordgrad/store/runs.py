@@ -1,0 +1,154 @@
+"""The runs of a store: opening, listing, reading, removing."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wordgrad.errors import UsageError
+from wordgrad.store.database import Database, keep, kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """One run, as `runs list` shows it."""
+
+    id: str
+    name: str
+    seed: int
+    started_at: float
+    """Seconds since 1970."""
+    status: str
+    """"running" until an end was recorded; a killed run stays so, and can be resumed."""
+    report: Mapping[str, Any] | None
+    """What `optimize --json` prints; None before the end."""
+
+
+def default_path() -> Path:
+    """The store in the user's data folder: `$XDG_DATA_HOME/wordgrad/runs.db`."""
+    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(home) / "wordgrad" / "runs.db"
+
+
+def open_run(database: Database, *, name: str, seed: int, settings: Mapping[str, Any], secret: bytes | None) -> str:
+    """Start a run; returns its id. All runs of a store share one secret, so that the same prompt is the same text."""
+    run = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+    def change(connection: sqlite3.Connection) -> None:
+        first = connection.execute("SELECT secret FROM runs ORDER BY started_at LIMIT 1").fetchone()
+        own = secret or (first["secret"] if first else secrets.token_bytes(16))
+        connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?)", (run, name, seed, own, time.time()))
+        connection.execute(
+            "INSERT INTO events (run, at, kind, body) VALUES (?, ?, 'settings', ?)",
+            (run, time.time(), json.dumps(settings)),
+        )
+
+    database.write(change).result()
+    return run
+
+
+def reopen_run(database: Database, run: str) -> RunRow:
+    """Take a run up again: attempts that were sent and never answered are lost.
+
+    Raises:
+        UsageError: There is no such run.
+    """
+    row = find(database, run)
+    database.write(
+        lambda connection: connection.execute(
+            "UPDATE attempts SET state = 'lost' WHERE run = ? AND state = 'sent'", (row.id,)
+        )
+    ).result()
+    return row
+
+
+def secret_of(database: Database, run: str) -> bytes:
+    """What the run's fences are derived from."""
+    secret: bytes = database.read("SELECT secret FROM runs WHERE id = ?", run)[0]["secret"]
+    return secret
+
+
+def runs(database: Database) -> list[RunRow]:
+    """All runs, newest first."""
+    return [_row(each) for each in database.read(f"{_SELECT} ORDER BY r.started_at DESC, r.id DESC")]
+
+
+def find(database: Database, run: str) -> RunRow:
+    """The run with this id, or with an id that begins so.
+
+    Raises:
+        UsageError: None, or several.
+    """
+    found = database.read(f"{_SELECT} WHERE substr(r.id, 1, ?) = ?", len(run), run)
+    if len(found) != 1:
+        known = "is not in the store" if not found else f"begins the ids of {len(found)} runs"
+        raise UsageError(f"run {run!r} {known} {database.path}; see: wordgrad runs list")
+    return _row(found[0])
+
+
+def settings(database: Database, run: str) -> dict[str, Any]:
+    """What the run was started with."""
+    return events(database, run, "settings")[0]
+
+
+def events(database: Database, run: str, kind: str) -> list[dict[str, Any]]:
+    """The bodies of a run's events of one kind, in order."""
+    rows = database.read("SELECT body FROM events WHERE run = ? AND kind = ? ORDER BY id", run, kind)
+    return [json.loads(each["body"]) for each in rows]
+
+
+def versions(database: Database, run: str) -> dict[str, list[str]]:
+    """Each variable's values in order, the start first."""
+    found: dict[str, list[str]] = {}
+    for each in database.read(
+        "SELECT v.variable, t.body FROM versions v JOIN texts t ON t.hash = v.value WHERE v.run = ? "
+        "ORDER BY v.variable, v.version",
+        run,
+    ):
+        found.setdefault(each["variable"], []).append(kept(each["body"]))
+    return found
+
+
+def add_version(connection: sqlite3.Connection, run: str, variable: str, version: int, value: str) -> None:
+    """Keep a variable's value inside a change; the same one twice is one."""
+    connection.execute(
+        "INSERT INTO versions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", (run, variable, version, keep(connection, value))
+    )
+
+
+def remove(database: Database, run: str) -> None:
+    """Delete a run, and the texts that no other run needs."""
+
+    def change(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM runs WHERE id = ?", (run,))
+        connection.execute(
+            "DELETE FROM texts WHERE hash NOT IN (SELECT request FROM attempts UNION SELECT reply FROM attempts WHERE "
+            "reply IS NOT NULL UNION SELECT value FROM results UNION SELECT value FROM versions)"
+        )
+
+    database.write(change).result()
+
+
+_SELECT = (
+    "SELECT r.*, (SELECT body FROM events e WHERE e.run = r.id AND e.kind = 'end' ORDER BY e.id DESC LIMIT 1) AS report "
+    "FROM runs r"
+)
+
+
+def _row(row: sqlite3.Row) -> RunRow:
+    report = None if row["report"] is None else json.loads(row["report"])
+    return RunRow(
+        id=row["id"],
+        name=row["name"],
+        seed=row["seed"],
+        started_at=row["started_at"],
+        status="running" if report is None else str(report.get("status", "done")),
+        report=report,
+    )

@@ -1,0 +1,93 @@
+"""Scores of a program on rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from wordgrad import dispatch
+from wordgrad.core.value import Result
+from wordgrad.core.variable import Variable
+from wordgrad.data.rows import Row
+from wordgrad.errors import NodeError, WordgradError
+from wordgrad.losses.base import Loss
+from wordgrad.train.program import Program
+
+Progress = Callable[[int, int], None]
+"""Called with the rows that are done and the rows there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """One text's scores, in the order of the rows; None where the metric could not judge."""
+
+    values: tuple[float | None, ...]
+    passed: tuple[bool, ...]
+
+    @property
+    def mean(self) -> float | None:
+        """The mean of the scores there are; None where there is none."""
+        known = [each for each in self.values if each is not None]
+        return sum(known) / len(known) if known else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What answers, what judges, and the columns they read."""
+
+    program: Program
+    loss: Loss
+    """Must have a score."""
+    input: str
+    """The column of what is asked: the judge's context."""
+    target: str | None
+    """The column of what is wanted; None where the judge needs none."""
+
+    def judged(self, rows: Sequence[Row], values: Mapping[str, str] | None) -> list[Variable]:
+        """Start the program and its judge on each row, each in a thread of its own; the judgements are pending.
+
+        Args:
+            rows: In the order of the results.
+            values: As in `Program.bound`.
+        """
+        with self.program.bound(values) as answer:
+
+            def one(row: Row) -> Variable:
+                wanted = None if self.target is None else row[self.target]
+                return self.loss(answer(row), wanted, context=row[self.input], example=row.place)
+
+            return dispatch.map(one, rows)
+
+    def scores(
+        self, rows: Sequence[Row], values: Mapping[str, str], *, progress: Progress = lambda done, total: None
+    ) -> Scores:
+        """Score the program on `rows`.
+
+        Args:
+            rows: At least one.
+            values: The variables' values by name.
+            progress: Told after each row, in order.
+
+        Raises:
+            EngineError: A call failed: an outage is never a score.
+            BudgetExceeded: The run's budget is spent.
+            NodeError: The program or the metric failed.
+        """
+        results = []
+        for done, each in enumerate(self.judged(rows, values), start=1):
+            results.append(settled(each))
+            progress(done, len(rows))
+        return Scores(
+            values=tuple(each.score for each in results),
+            passed=tuple(bool(each.passed) for each in results),
+        )
+
+
+def settled(judgement: Variable) -> Result:
+    """The judgement once it is there; what an engine, a budget or a caller's mistake raised is raised as it is."""
+    try:
+        return judgement.result
+    except NodeError as error:
+        if isinstance(error.__cause__, WordgradError):
+            raise error.__cause__ from error
+        raise

@@ -1,0 +1,148 @@
+"""What is optimised: one prompt, or a user's own program."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol, TypeAlias
+
+from wordgrad.core.function import no_grad
+from wordgrad.core.module import Module
+from wordgrad.core.value import text_form
+from wordgrad.core.variable import Variable
+from wordgrad.data.rows import Row
+from wordgrad.errors import UsageError
+from wordgrad.functions.llm import llm_call
+from wordgrad.types import Engine, Sampling
+
+
+Answer: TypeAlias = Callable[[Row], Variable]
+"""Starts the program on one row; returns its pending output."""
+
+
+class Program(Protocol):
+    """Answers rows, with given values for its variables."""
+
+    @property
+    def parameters(self) -> Mapping[str, Variable]:
+        """What is optimised, by name, in order."""
+
+    def bound(self, values: Mapping[str, str] | None) -> AbstractContextManager[Answer]:
+        """The program with its variables at `values`; with None the parameters themselves, and gradients.
+
+        Calls may be made inside the `with` only; their results may be read later.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnePrompt:
+    """The built-in program: one system prompt, and a column as the user's message."""
+
+    parameters: Mapping[str, Variable]
+    engine: Engine
+    options: Sampling
+    column: str
+
+    @contextmanager
+    def bound(self, values: Mapping[str, str] | None) -> Generator[Answer]:
+        """Ask the engine with the prompt at its value."""
+        ((name, parameter),) = self.parameters.items()
+        prompt = parameter if values is None else Variable(values[name], parameter.role_description)
+
+        def answer(row: Row) -> Variable:
+            asked = Variable(text_form(row[self.column]), self.column)
+            return llm_call(prompt, asked, engine=self.engine, options=self.options, role_description="the answer")
+
+        yield answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plain:
+    """A user's `fn(variables, row)`, which returns a Variable."""
+
+    fn: Callable[[Mapping[str, Variable], Mapping[str, Any]], Variable]
+    parameters: Mapping[str, Variable]
+
+    @contextmanager
+    def bound(self, values: Mapping[str, str] | None) -> Generator[Answer]:
+        """Call the function with Variables at `values`."""
+        variables = self.parameters
+        if values is not None:
+            variables = {name: Variable(values[name], each.role_description) for name, each in variables.items()}
+        yield lambda row: _checked(self.fn(variables, row.columns), self.fn)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfModule:
+    """A user's Module, called with the row's columns."""
+
+    module: Module
+
+    @property
+    def parameters(self) -> Mapping[str, Variable]:
+        """The Module's own."""
+        return dict(self.module.named_parameters())
+
+    @contextmanager
+    def bound(self, values: Mapping[str, str] | None) -> Generator[Answer]:
+        """Call the Module with `values` loaded; its own come back afterwards."""
+
+        def answer(row: Row) -> Variable:
+            return _checked(self.module(dict(row.columns)), self.module)
+
+        if values is None:
+            yield answer
+            return
+        own = self.module.state_dict()
+        self.module.load_state_dict(values)
+        try:
+            # Calls made inside capture the loaded values; the flag flows into the threads that make them.
+            with no_grad():
+                yield answer
+        finally:
+            self.module.load_state_dict(own)
+
+
+def load_attribute(spec: str, key: str) -> Any:  # noqa: ANN401 - a user's own object
+    """The object that "module:attribute" names.
+
+    Raises:
+        UsageError: There is none; the message names `key`.
+    """
+    module, colon, attribute = spec.partition(":")
+    if not colon or not module or not attribute:
+        raise UsageError(f'{key} = {spec!r}: write "module:attribute"')
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"{key} = {spec!r} cannot be loaded: {error}") from error
+
+
+def of_user(spec: str, parameters: Mapping[str, Variable]) -> Program:
+    """The program that a configuration names.
+
+    Raises:
+        UsageError: It is neither a Module nor a function of (variables, row), or its variables are not the named ones.
+    """
+    found = load_attribute(spec, "program")
+    if inspect.isclass(found) and issubclass(found, Module):
+        found = found()
+    if isinstance(found, Module):
+        return OfModule(module=found)
+    if callable(found) and len(inspect.signature(found).parameters) == 2:  # noqa: PLR2004 - variables and row
+        if not parameters:
+            raise UsageError(f"program = {spec!r} is a function of (variables, row): name its variables in [variables.…]")
+        return Plain(fn=found, parameters=parameters)
+    raise UsageError(f"program = {spec!r} is a {type(found).__name__}: name a Module, or a function (variables, row)")
+
+
+def _checked(output: object, program: object) -> Variable:
+    if isinstance(output, Variable):
+        return output
+    raise UsageError(
+        f"the program {getattr(program, '__name__', type(program).__name__)} returned a {type(output).__name__}: return "
+        "the Variable that the last call gave"
+    )
