@@ -115,7 +115,9 @@ class Run:
 
     def keep(self, variable: str, version: int, value: str) -> None:
         """Keep a variable's value; version 0 is the start."""
-        self._database.write(lambda connection: runs.add_version(connection, self.id, variable, version, value)).result()
+        self._database.write(
+            lambda connection: runs.add_version(connection, self.id, variable, version, value)
+        ).result()
 
 
 __all__ = ["Budget", "Run", "Totals"]

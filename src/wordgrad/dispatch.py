@@ -767,7 +767,7 @@ def _check_blocking(node: Pending[Any]) -> None:
         return
     if threading.current_thread() is node._home.thread:
         raise UsageError(f"{node.label} was read on the library's own loop, which would stop it: `await` it there")
-    if not node._awaited and not _in_notebook() or (node._raw and not _in_notebook()):
+    if (not node._awaited and not _in_notebook()) or (node._raw and not _in_notebook()):
         raise UsageError(
             f"{node.label} was read while an event loop is running on this thread: write `await v` first (then v.value "
             "can be read), and `await loss.abackward()`, `await optimizer.astep()`"

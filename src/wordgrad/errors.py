@@ -1,14 +1,14 @@
 """Every error that wordgrad raises.
 
-    WordgradError
-    ├── UsageError          a mistake in the calling code or its configuration
-    ├── GraphError          a graph that cannot be built, read or differentiated
-    │   └── NodeError       one node's call failed; names the node
-    ├── EngineError         a model server refused, failed or could not be reached
-    ├── BudgetExceeded      a limit on calls, tokens, money or seconds was reached
-    ├── UnreadableReply     a model's reply, and its repair, had not the asked-for form
-    ├── ProposalRejected    a rewrite that `apply()` refuses
-    └── StoreError          the store cannot be opened, read or written
+WordgradError
+├── UsageError          a mistake in the calling code or its configuration
+├── GraphError          a graph that cannot be built, read or differentiated
+│   └── NodeError       one node's call failed; names the node
+├── EngineError         a model server refused, failed or could not be reached
+├── BudgetExceeded      a limit on calls, tokens, money or seconds was reached
+├── UnreadableReply     a model's reply, and its repair, had not the asked-for form
+├── ProposalRejected    a rewrite that `apply()` refuses
+└── StoreError          the store cannot be opened, read or written
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -15,13 +17,16 @@ from rich.console import Console
 from wordgrad.cli import models
 from wordgrad.cli.screen import Screen, summary
 from wordgrad.compose import Budget, Run, Totals
+from wordgrad.core.variable import Variable
 from wordgrad.engines import get_engine
 from wordgrad.engines.choice import choose
 from wordgrad.errors import BudgetExceeded, UsageError
+from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
 from wordgrad.train import job as jobs
 from wordgrad.train.config import Config, EngineTable
 from wordgrad.train.job import Job, Outcome
+from wordgrad.train.search import Step, Watcher
 from wordgrad.types import Engine
 
 Settings = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's TOML file.")]
@@ -48,7 +53,14 @@ def optimize(
     jobs.read_splits(settings)
     console = Console(stderr=as_json, soft_wrap=not sys.stdout.isatty())
     engine_of = engines(settings, console, yes=yes)
-    with Run(store=store, seed=seed, budget=limits, name=str(config)) as run:
+    kept = {
+        "config": str(config.resolve()),
+        "source": config.read_text(encoding="utf-8"),
+        "budget": {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds},
+        "write": write,
+    }
+    path = store or default_path()
+    with Run(path, seed=seed, budget=limits, name=config.parent.name or config.stem, settings=kept) as run:
         job = jobs.build(settings, engine_of=engine_of, seed=seed)
         finish(run, job, settings, console=console, seed=seed, write=write, as_json=as_json)
 
@@ -74,21 +86,63 @@ def engines(settings: Config, console: Console, *, yes: bool) -> jobs.EngineOf:
     return engine_of
 
 
-def finish(
-    run: Run, job: Job, settings: Config, *, console: Console, seed: int, write: bool, as_json: bool
-) -> None:
+@dataclass(slots=True)
+class Journal:
+    """A `Watcher` that keeps steps and values in the run, and passes everything on."""
+
+    run: Run
+    screen: Watcher
+    _kept: int = 0
+
+    def keep(self, parameters: Mapping[str, Variable]) -> None:
+        """Keep the present values as the next version."""
+        for name, each in parameters.items():
+            self.run.keep(name, self._kept, str(each.value))
+        self._kept += 1
+
+    def phase(self, name: str, total: int) -> None:
+        """Pass on."""
+        self.screen.phase(name, total)
+
+    def advance(self, done: int) -> None:
+        """Pass on."""
+        self.screen.advance(done)
+
+    def step(self, step: Step) -> None:
+        """Keep what the step did, and why."""
+        if step.accepted:
+            for name, value in step.after.items():
+                self.run.keep(name, self._kept, value)
+            self._kept += 1
+        self.run.note(
+            "step",
+            {
+                "number": step.number,
+                "accepted": step.accepted,
+                "reason": step.reason,
+                "before": dict(step.before),
+                "after": dict(step.after),
+                "feedback": {name: [each.text for each in grads] for name, grads in step.feedback.items()},
+            },
+        )
+        self.screen.step(step)
+
+
+def finish(run: Run, job: Job, settings: Config, *, console: Console, seed: int, write: bool, as_json: bool) -> None:
     """Carry a job out in its run, and report it."""
     started = time.monotonic()
     try:
-        with Screen(console, run.totals, settings.search.steps) as screen:
-            outcome = jobs.run(job, seed=seed, watcher=screen, stop=lambda calls: not run.affords(calls))
+        with Screen(console, lambda: run.usage, settings.search.steps) as screen:
+            watcher = Journal(run, screen)
+            watcher.keep(job.task.program.parameters)
+            outcome = jobs.run(job, seed=seed, watcher=watcher, stop=lambda calls: not run.affords(calls))
     except KeyboardInterrupt:
         console.print(f"\nstopped; all is kept. Go on with: wordgrad runs resume {run.id}", highlight=False)
         raise
     seconds = time.monotonic() - started
-    totals = run.totals()
+    totals = run.usage
     report = summarised(run.id, outcome, totals, seconds)
-    run.finish(report)
+    run.note("end", report)
     if write:
         written(settings, outcome, console)
     if as_json:

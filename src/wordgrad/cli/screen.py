@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from wordgrad.store.ledger import Totals
 from wordgrad.core.gradient import Gradient
+from wordgrad.store.ledger import Totals
 from wordgrad.train.diff import diff
 from wordgrad.train.job import Outcome
 from wordgrad.train.search import Step

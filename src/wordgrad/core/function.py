@@ -114,9 +114,7 @@ class Function(ABC):
         """Compute the output. A coroutine runs on the library's loop; plain code where `thread` says."""
 
     @abstractmethod
-    def backward(
-        self, ctx: Context, grads: Sequence[Gradient]
-    ) -> Sequence[Feedback] | Awaitable[Sequence[Feedback]]:
+    def backward(self, ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback] | Awaitable[Sequence[Feedback]]:
         """Say what each input should change.
 
         Args:
@@ -195,6 +193,4 @@ class Function(ABC):
 
 def asked_text(node: Node, *, without: int) -> str:
     """The texts of a call's inputs but one: what it was asked beside that one."""
-    return "\n".join(
-        text_form(each.result.value) for place, each in enumerate(node.inputs) if place != without
-    )
+    return "\n".join(text_form(each.result.value) for place, each in enumerate(node.inputs) if place != without)

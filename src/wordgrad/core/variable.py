@@ -150,9 +150,7 @@ class Variable:
 
     def detach(self) -> Variable:
         """The same value with no history: feedback stops here."""
-        return Variable._computed(
-            self._state, node=None, role_description=self.role_description, requires_grad=False
-        )
+        return Variable._computed(self._state, node=None, role_description=self.role_description, requires_grad=False)
 
     # ---- the graph
 
@@ -238,7 +236,9 @@ class Variable:
         return self.text
 
     def __repr__(self) -> str:
-        return f"Variable({self._shown()}, role_description={self.role_description!r}, requires_grad={self.requires_grad})"
+        return (
+            f"Variable({self._shown()}, role_description={self.role_description!r}, requires_grad={self.requires_grad})"
+        )
 
     def _shown(self) -> str:
         if not isinstance(self._state, Pending):

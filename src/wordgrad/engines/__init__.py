@@ -17,5 +17,5 @@ def _made(spec: str) -> Engine:
     if spec == "local" or spec.startswith("local:"):
         from wordgrad.engines.local import LocalEngine
 
-        return LocalEngine()
+        return LocalEngine(spec.partition(":")[2] or None)
     raise UsageError(f"unknown engine {spec!r}")

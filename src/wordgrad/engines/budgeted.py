@@ -146,4 +146,6 @@ class Budgeted(Wrapper):
 
 def _exceeded(kind: str, spent: float, limit: float, need: float = 0.0) -> BudgetExceeded:
     more = f", and the next call may need {need:g} more" if need else ""
-    return BudgetExceeded(f"the budget of {limit:g} {kind} is spent: {spent:g} used{more}", kind=kind, spent=spent, limit=limit)
+    return BudgetExceeded(
+        f"the budget of {limit:g} {kind} is spent: {spent:g} used{more}", kind=kind, spent=spent, limit=limit
+    )

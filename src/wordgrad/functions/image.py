@@ -51,7 +51,7 @@ class Image(Opaque):
             self._loaded = _checked(source, "the given bytes")
 
     def text_form(self) -> str:
-        """"[image/png, 1234 bytes, sha256 …]" once it is loaded, before that where it comes from."""
+        """ "[image/png, 1234 bytes, sha256 …]" once it is loaded, before that where it comes from."""
         if self._loaded is None:
             return f"[image at {self._source}]"
         digest = hashlib.sha256(self._loaded.data).hexdigest()[:12]

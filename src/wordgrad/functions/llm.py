@@ -95,7 +95,11 @@ class Chat(Function):
     def objective(self, node: Node) -> str:
         """The system prompt of an evaluator is what it judges by."""
         return next(
-            (text_form(each.value) for each, (_, role) in zip(node.values, self.layout, strict=True) if role == "system"),
+            (
+                text_form(each.value)
+                for each, (_, role) in zip(node.values, self.layout, strict=True)
+                if role == "system"
+            ),
             self.description,
         )
 

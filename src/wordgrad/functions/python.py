@@ -196,9 +196,7 @@ def function(
         raise UsageError(f'on_error={on_error!r} is not known: pass "raise" or "feedback"')
 
     def decorated(fn: Callable[P, object]) -> PythonFunction[P]:
-        return PythonFunction(
-            fn, rule=rule, on_error=on_error, pure=pure, exclusive=exclusive, description=description
-        )
+        return PythonFunction(fn, rule=rule, on_error=on_error, pure=pure, exclusive=exclusive, description=description)
 
     return decorated if fn is None else decorated(fn)
 

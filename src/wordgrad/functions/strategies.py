@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import anyio
 from pydantic import BaseModel
@@ -30,7 +30,14 @@ _CHARS_SHOWN = 6_000
 
 
 class PerNode:
-    """One critic call for each model call. It covers all inputs that need feedback, and shows the others."""
+    """One critic call for each model call. It covers all inputs that need feedback, and shows the others.
+
+    Args:
+        options: Limits and sampling of the critic.
+    """
+
+    def __init__(self, options: Sampling = _OPTIONS) -> None:
+        self.options = options
 
     async def propagate(self, trace: Trace) -> None:
         """Walk the trace with a critic at each model call."""
@@ -38,15 +45,23 @@ class PerNode:
 
     async def critique(self, ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback]:
         """What each input of one call should change, from one structured reply."""
-        reply = await _asked(prompts.critic_node(**_shown(ctx, grads)), prompts.NodeReply)
+        reply = await _asked(prompts.critic_node(**_shown(ctx, grads)), prompts.NodeReply, self.options)
         if reply is None:
             return _passed_on(ctx, grads)
         said = {verdict.part: verdict for verdict in reply.parts}
-        return [_gradient(said.get(_label(slot))) for slot in range(len(ctx.needs_input_grad))]
+        sole = sum(ctx.needs_input_grad) == 1
+        return [_gradient(said.get(_label(slot)), sole=sole) for slot in range(len(ctx.needs_input_grad))]
 
 
 class PerEdge:
-    """One critic call for each input of a model call, as in the TextGrad paper (Yuksekgonul et al., 2024)."""
+    """One critic call for each input of a model call, as in the TextGrad paper (Yuksekgonul et al., 2024).
+
+    Args:
+        options: Limits and sampling of the critic.
+    """
+
+    def __init__(self, options: Sampling = _OPTIONS) -> None:
+        self.options = options
 
     async def propagate(self, trace: Trace) -> None:
         """Walk the trace with a critic at each input of each model call."""
@@ -61,7 +76,7 @@ class PerEdge:
             # A numbering of its own: the place of a call must not depend on which input's critic came first.
             context.body.set(context.Body(index=(*here, slot)))
             prompt = prompts.critic_edge(**_shown(ctx, grads), asked=_label(slot))
-            reply = await _asked(prompt, Verdict)
+            reply = await _asked(prompt, Verdict, self.options)
             said[slot] = merged(grads) if reply is None else _gradient(reply)
 
         async with anyio.create_task_group() as group:
@@ -72,7 +87,14 @@ class PerEdge:
 
 
 class Fused:
-    """One critic call for each example and objective. It sees the whole trace, and covers every parameter."""
+    """One critic call for each example and objective. It sees the whole trace, and covers every parameter.
+
+    Args:
+        options: Limits and sampling of the critic.
+    """
+
+    def __init__(self, options: Sampling = _OPTIONS) -> None:
+        self.options = options
 
     async def propagate(self, trace: Trace) -> None:
         """Deposit one gradient on each parameter that the critic blames."""
@@ -94,7 +116,7 @@ class Fused:
             objective=trace.objective,
             feedback=trace.feedback,
         )
-        reply = await _asked(prompt, prompts.NodeReply)
+        reply = await _asked(prompt, prompts.NodeReply, self.options)
         said = None if reply is None else {verdict.part: verdict for verdict in reply.parts}
         for rank, leaf in enumerate(trace.leaves):
             made = Gradient(text=trace.feedback) if said is None else _gradient(said.get(_label(rank)))
@@ -119,7 +141,17 @@ def _label(slot: int) -> str:
     return f"P{slot + 1}"
 
 
-def _shown(ctx: Context, grads: Sequence[Gradient]) -> dict[str, object]:
+class _Shown(TypedDict):
+    description: str
+    parts: list[Part]
+    output: str
+    finish: str
+    objective: str
+    feedback: str
+    requests: list[str]
+
+
+def _shown(ctx: Context, grads: Sequence[Gradient]) -> _Shown:
     """What a critic of one call sees: the call, what it is judged by, the loss's own words, and the reader's wish."""
     requests = [each.text for each in grads if each.text != ctx.feedback]
     return {
@@ -152,9 +184,9 @@ def _parts(ctx: Context, leaves: Sequence[Variable] | None) -> list[Part]:
     return parts
 
 
-async def _asked(prompt: Prompt, form: type[Reply]) -> Reply | None:
+async def _asked(prompt: Prompt, form: type[Reply], options: Sampling) -> Reply | None:
     """The critic's reply; None where neither it nor its repair could be read."""
-    request = Request(messages=prompt.messages, template=prompt.template, sampling=_OPTIONS, purpose="backward")
+    request = Request(messages=prompt.messages, template=prompt.template, sampling=options, purpose="backward")
     try:
         reply, _ = await ask(wrapped(resolve(None)), request, form)
     except UnreadableReply:
@@ -162,9 +194,13 @@ async def _asked(prompt: Prompt, form: type[Reply]) -> Reply | None:
     return reply
 
 
-def _gradient(verdict: Verdict | None) -> Gradient | None:
-    """A gradient where the critic blames the part, or wants what is before it to change."""
-    if verdict is None or verdict.verdict == "none" or not verdict.change.strip():
+def _gradient(verdict: Verdict | None, *, sole: bool = False) -> Gradient | None:
+    """A gradient where the critic blames the part, or wants what is before it to change.
+
+    Where the part is the only one that can change, there is nobody else to blame: a wish for change then counts
+    whatever the verdict says.
+    """
+    if verdict is None or (verdict.verdict == "none" and not sole) or not verdict.change.strip():
         return None
     return Gradient(
         text=verdict.change.strip(),

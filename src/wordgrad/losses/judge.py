@@ -12,7 +12,7 @@ from wordgrad.engines.stack import wrapped
 from wordgrad.engines.structured import ask
 from wordgrad.errors import EngineError
 from wordgrad.losses.base import Case, Loss, Scale
-from wordgrad.types import Engine, Message, Request, Sampling
+from wordgrad.types import Engine, Request, Sampling
 
 _OPTIONS = Sampling(max_tokens=1024)
 
@@ -28,9 +28,7 @@ class TextLoss(Loss):
 
     name = "TextLoss"
 
-    def __init__(
-        self, instruction: str, engine: str | Engine | None = None, *, options: Sampling = _OPTIONS
-    ) -> None:
+    def __init__(self, instruction: str, engine: str | Engine | None = None, *, options: Sampling = _OPTIONS) -> None:
         self.objective = instruction
         self.engine = engine
         self.options = options

@@ -153,7 +153,8 @@ class RunLedger:
     def note(self, connection: sqlite3.Connection, kind: str, body: dict[str, Any]) -> None:
         """Append an event inside a change."""
         connection.execute(
-            "INSERT INTO events (run, at, kind, body) VALUES (?, ?, ?, ?)", (self.run, time.time(), kind, json.dumps(body))
+            "INSERT INTO events (run, at, kind, body) VALUES (?, ?, ?, ?)",
+            (self.run, time.time(), kind, json.dumps(body)),
         )
 
     # ---- results of user code
@@ -259,5 +260,3 @@ def _error(said: str | None) -> EngineError | None:
         status=facts.get("status"),
         request_id=facts.get("request_id"),
     )
-
-

@@ -119,7 +119,8 @@ def versions(database: Database, run: str) -> dict[str, list[str]]:
 def add_version(connection: sqlite3.Connection, run: str, variable: str, version: int, value: str) -> None:
     """Keep a variable's value inside a change; the same one twice is one."""
     connection.execute(
-        "INSERT INTO versions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", (run, variable, version, keep(connection, value))
+        "INSERT INTO versions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (run, variable, version, keep(connection, value)),
     )
 
 

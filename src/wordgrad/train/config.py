@@ -26,9 +26,7 @@ class PriceTable(_Table):
 
     def price(self) -> Price:
         """As the engines count it."""
-        return Price(
-            input_usd=self.input_usd, output_usd=self.output_usd, cached_input_usd=self.cached_input_usd
-        )
+        return Price(input_usd=self.input_usd, output_usd=self.output_usd, cached_input_usd=self.cached_input_usd)
 
 
 class EngineTable(_Table):

@@ -12,7 +12,7 @@ from wordgrad.core.variable import Variable
 from wordgrad.data import rows as files
 from wordgrad.data.rows import Row
 from wordgrad.errors import BudgetExceeded, UsageError
-from wordgrad.functions.strategies import fused, per_edge, per_node
+from wordgrad.functions.strategies import Fused, PerEdge, PerNode
 from wordgrad.losses.base import Loss
 from wordgrad.losses.judge import JudgeLoss
 from wordgrad.losses.metric import MetricLoss
@@ -25,7 +25,7 @@ from wordgrad.train.program import OnePrompt, Program, load_attribute, of_user
 from wordgrad.train.search import Plan, Search, Watcher
 from wordgrad.types import Engine, Sampling
 
-_STRATEGIES = {"per_node": per_node, "per_edge": per_edge, "fused": fused}
+_STRATEGIES: dict[str, type[PerNode | PerEdge | Fused]] = {"per_node": PerNode, "per_edge": PerEdge, "fused": Fused}
 
 EngineOf = Callable[[EngineTable], Engine]
 Status = Literal["done", "budget", "unmeasured"]
@@ -115,7 +115,8 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
         race=min(config.search.race, len(splits.validation)),
         finalists=config.search.finalists,
         validation=min(config.search.validation, len(splits.validation)),
-        strategy=_STRATEGIES[config.search.strategy],
+        strategy=_STRATEGIES[config.search.strategy](sampling(config.engines.backward)),
+        critic=engine_of(config.engines.backward),
     )
     return Job(task=task, optimizer=optimizer, plan=plan, splits=splits)
 
@@ -219,7 +220,8 @@ def _loss(config: Config, engine_of: EngineOf) -> Loss:
     metric = config.metric
     if metric.kind == "rubric":
         assert metric.rubric is not None, "the configuration was checked"
-        return JudgeLoss(metric.rubric, engine_of(config.engines.backward), passing=metric.passing)
+        critic = config.engines.backward
+        return JudgeLoss(metric.rubric, engine_of(critic), passing=metric.passing, options=sampling(critic))
     if metric.kind == "function":
         assert metric.function is not None, "the configuration was checked"
         fn = load_attribute(metric.function, "metric.function")

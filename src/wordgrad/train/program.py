@@ -18,7 +18,6 @@ from wordgrad.errors import UsageError
 from wordgrad.functions.llm import llm_call
 from wordgrad.types import Engine, Sampling
 
-
 Answer: TypeAlias = Callable[[Row], Variable]
 """Starts the program on one row; returns its pending output."""
 
@@ -134,7 +133,9 @@ def of_user(spec: str, parameters: Mapping[str, Variable]) -> Program:
         return OfModule(module=found)
     if callable(found) and len(inspect.signature(found).parameters) == 2:  # noqa: PLR2004 - variables and row
         if not parameters:
-            raise UsageError(f"program = {spec!r} is a function of (variables, row): name its variables in [variables.…]")
+            raise UsageError(
+                f"program = {spec!r} is a function of (variables, row): name its variables in [variables.…]"
+            )
         return Plain(fn=found, parameters=parameters)
     raise UsageError(f"program = {spec!r} is a {type(found).__name__}: name a Module, or a function (variables, row)")
 

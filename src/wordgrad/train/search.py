@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from wordgrad.core.backward import Strategy, backward
 from wordgrad.core.gradient import Gradient
 from wordgrad.data.rows import Row
-from wordgrad.optim.base import Optimizer, Proposal
+from wordgrad.engines.defaults import backward_engine
+from wordgrad.optim.base import Optimizer
+from wordgrad.optim.proposal import Proposal
 from wordgrad.train.accept import Verdict, compare
 from wordgrad.train.evaluate import Scores, Task, settled
+from wordgrad.types import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,8 @@ class Plan:
     finalists: int
     validation: int
     strategy: Strategy
+    critic: Engine
+    """Writes the gradients."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +106,7 @@ class Search:
         """What the parameters hold now."""
         return {name: str(each.value) for name, each in self.task.program.parameters.items()}
 
-    def _batches(self):  # type: ignore[no-untyped-def]
+    def _batches(self) -> Iterator[list[Row]]:
         """Batches without end: each pass over the training rows in a new order."""
         while True:
             rows = list(self.train)
@@ -152,7 +157,8 @@ class Search:
         for done, each in enumerate(losses, start=1):
             settled(each)
             self.watcher.advance(done)
-        backward(losses, strategy=self.plan.strategy)
+        with backward_engine(self.plan.critic):
+            backward(losses, strategy=self.plan.strategy)
         return {name: each.gradients for name, each in self.task.program.parameters.items()}
 
     def _distinct(self, proposals: Sequence[Proposal], before: Mapping[str, str]) -> list[Proposal]:
@@ -181,10 +187,10 @@ class Search:
         rows = self._order[: self.plan.validation]
         self.watcher.phase("comparing with the present text", (len(finalists) + 1) * len(rows))
         incumbent = self._scores(rows, before, 0)
-        verdicts = [
-            (each, compare(self._oriented(incumbent), self._oriented(self._scores(rows, {**before, **each.values}, place * len(rows)))))
-            for place, each in enumerate(finalists, start=1)
-        ]
+        verdicts = []
+        for place, each in enumerate(finalists, start=1):
+            scores = self._scores(rows, {**before, **each.values}, place * len(rows))
+            verdicts.append((each, compare(self._oriented(incumbent), self._oriented(scores))))
         return max(verdicts, key=lambda pair: pair[1].candidate)
 
     def _scores(self, rows: Sequence[Row], values: Mapping[str, str], offset: int) -> Scores:

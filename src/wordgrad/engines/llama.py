@@ -1,0 +1,93 @@
+"""llama.cpp's server inside this process: one for each model file, shared, stopped at exit."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import functools
+import os
+import secrets
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from wordgrad.errors import UsageError
+
+SLOTS = 2
+"""Requests worked on at once.
+
+On two cores one slot is fastest for one-word replies (reading prompts is what takes the time, and each slot reads a
+shared prefix for itself), four are for replies of some length; two lose least in either.
+"""
+
+CONTEXT_TOKENS = 8192
+"""Input and output of one request together."""
+
+_MAX_THREADS = 16
+_PROMPT_CACHE_MIB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a started server answers, and to whom."""
+
+    address: str
+    api_key: str
+    pid: int
+    """The process that it lives in: a forked child asks its parent's."""
+    handle: object
+    """Freeing it stops the server."""
+
+
+_starting = threading.Lock()
+
+
+def server(path: Path) -> Server:
+    """The server of a model file, started by the first call (seconds: it reads the file).
+
+    A process that forks should call this first: its children then use the parent's server. Without that each child
+    starts its own.
+
+    Raises:
+        UsageError: Extra `local` is not installed, or the file cannot be read as a model.
+    """
+    with _starting:
+        return _started(path.resolve())
+
+
+@functools.cache
+def _started(path: Path) -> Server:
+    try:
+        import xllamacpp  # noqa: PLC0415 - an optional extra, 60 ms to import
+    except ImportError as error:
+        raise UsageError('the engine "local" needs an extra: run `pip install "wordgrad[local]"`') from error
+    cores = min(_MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    api_key = secrets.token_urlsafe(32)
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.api_keys = [api_key]
+    params.ui = params.endpoint_slots = params.fit_params = False
+    params.verbosity = -1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = cores
+    params.n_parallel = SLOTS
+    params.n_ctx = SLOTS * CONTEXT_TOKENS
+    params.cache_ram_mib = _PROMPT_CACHE_MIB
+    try:
+        handle = xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise UsageError(f"{str(path)!r} cannot be loaded as a GGUF model: {error}") from error
+    _end_with_process(handle)
+    return Server(address=handle.listening_address, api_key=api_key, pid=os.getpid(), handle=handle)
+
+
+def _end_with_process(handle: object) -> None:
+    # The threads of a server are not copied by fork: a child that freed its copy would wait for them for ever.
+    os.register_at_fork(after_in_child=lambda: ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle)))
+    owner = os.getpid()
+
+    @atexit.register
+    def stop() -> None:
+        if os.getpid() == owner:
+            _started.cache_clear()

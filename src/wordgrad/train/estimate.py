@@ -1,0 +1,90 @@
+"""What a run will take, before it is paid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wordgrad.core.value import text_form
+from wordgrad.data.rows import Row
+from wordgrad.losses.judge import JudgeLoss
+from wordgrad.train.config import Config, EngineTable
+from wordgrad.train.job import EngineOf, Job
+
+_CRITIC_OVERHEAD = 500
+_RECORD_TOKENS = 250
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One kind of call: bounds on its number, and upper bounds on the rest."""
+
+    name: str
+    least: int
+    most: int
+    tokens: int
+    usd: float | None
+    """None where a price is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """All kinds, and their sum."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def total(self) -> Part:
+        """The sum of the parts."""
+        prices = [part.usd for part in self.parts]
+        return Part(
+            name="all",
+            least=sum(part.least for part in self.parts),
+            most=sum(part.most for part in self.parts),
+            tokens=sum(part.tokens for part in self.parts),
+            usd=None if None in prices else sum(each for each in prices if each is not None),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            part.name: {"calls": {"least": part.least, "most": part.most}, "tokens": part.tokens, "usd": part.usd}
+            for part in (*self.parts, self.total)
+        }
+
+
+def estimated(job: Job, config: Config, engine_of: EngineOf) -> Estimate:
+    """Bounds for the built-in program, which makes one call a row; a program of your own may make more.
+
+    The start's score is exact. A search that finds every row right pays no critic; one that keeps the start scores
+    the test rows once.
+    """
+    plan, test = job.plan, len(job.splits.test)
+    rows = test + plan.steps * plan.batch
+    most = 2 * test + plan.steps * job.step_rows
+    asked = _tokens(job, config.engines.forward, engine_of, (*job.splits.test, *job.splits.validation))
+    critics = plan.steps * plan.batch
+    rewrites = plan.steps * job.optimizer.candidates
+    parts = [
+        _part("answers", rows, most, asked, config.engines.forward, engine_of),
+        _part("critics", 0, 2 * critics, _CRITIC_OVERHEAD + 2 * asked, config.engines.backward, engine_of),
+        _part("rewrites", 0, 2 * rewrites, plan.batch * _RECORD_TOKENS, config.engines.optimizer, engine_of),
+    ]
+    if isinstance(job.task.loss, JudgeLoss):
+        parts.append(_part("judgements", rows, 2 * most, 2 * asked, config.engines.backward, engine_of))
+    return Estimate(parts=tuple(parts))
+
+
+def _tokens(job: Job, table: EngineTable, engine_of: EngineOf, rows: Sequence[Row]) -> int:
+    """An upper estimate of one answer's input: the longest row and all prompts."""
+    engine = engine_of(table)
+    longest = max(engine.count_tokens(text_form(row[job.task.input])) for row in rows)
+    return longest + sum(engine.count_tokens(each.text) for each in job.task.program.parameters.values())
+
+
+def _part(name: str, least: int, most: int, read: int, table: EngineTable, engine_of: EngineOf) -> Part:
+    price = engine_of(table).price
+    wrote = table.max_tokens
+    usd = None if price is None else most * (read * price.input_usd + wrote * price.output_usd) / 1_000_000
+    return Part(name=name, least=least, most=most, tokens=most * (read + wrote), usd=usd)
