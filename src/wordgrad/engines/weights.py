@@ -74,15 +74,16 @@ def find(name: str) -> Weights:
 
 
 def folder() -> Path:
-    """Where weights are kept: `wordgrad/models` in the user's cache folder."""
+    """Where weights are kept: `wordgrad/models` in the user's cache folder, or in `XDG_CACHE_HOME`."""
     home = Path.home()
-    if sys.platform == "win32":
-        cache = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        cache = home / "Library" / "Caches"
-    else:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return cache / "wordgrad" / "models"
+    match sys.platform:
+        case "win32":
+            usual = home / "AppData" / "Local"
+        case "darwin":
+            usual = home / "Library" / "Caches"
+        case _:
+            usual = home / ".cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or usual) / "wordgrad" / "models"
 
 
 def installed(weights: Weights) -> Path | None:
