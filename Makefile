@@ -42,7 +42,7 @@ bench: $(STAMP)
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
-	  --group dev --extra local --extra anthropic --extra prices pyproject.toml requirements/build.in -o $(LOCK)
+	  --group dev --extra local --extra anthropic pyproject.toml requirements/build.in -o $(LOCK)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  requirements/uv.in -o requirements/uv.txt
 

@@ -4,18 +4,82 @@ from __future__ import annotations
 
 import functools
 
+from wordgrad import plugins
 from wordgrad.errors import UsageError
-from wordgrad.types import Engine
+from wordgrad.settings import Settings
+from wordgrad.types import Engine, Price
+
+_ANTHROPIC = "claude-"
 
 
 def get_engine(spec: str | Engine) -> Engine:
+    """The engine that a spec names; one for each spec in a process. An Engine is given back as it is.
+
+    Args:
+        spec: "local", "local:/path/to/model.gguf", "gpt-4o", "openai:NAME", "openai:NAME@http://host/v1",
+            "anthropic:NAME", or "PLUGIN:NAME" for an entry point of the group `wordgrad.engines`.
+
+    Raises:
+        UsageError: The spec names none, its key is not set, or its extra is not installed.
+    """
     return _made(spec) if isinstance(spec, str) else spec
 
 
 @functools.cache
 def _made(spec: str) -> Engine:
-    if spec == "local" or spec.startswith("local:"):
-        from wordgrad.engines.local import LocalEngine
+    kind, colon, name = spec.partition(":")
+    if kind == "local":
+        return _local(name if colon else None)
+    if kind == "anthropic" or (not colon and spec.startswith(_ANTHROPIC)):
+        return _anthropic(spec, name if colon else spec)
+    if kind == "openai" or not colon:
+        return _openai(spec, name if colon else spec)
+    plugin = plugins.find(plugins.ENGINES, kind)
+    if plugin is None:
+        raise UsageError(
+            f'the engine {spec!r} is not known: write "local", "gpt-4o", "openai:NAME", '
+            '"openai:NAME@http://127.0.0.1:8000/v1", "anthropic:NAME", or install the plugin that brings '
+            f"{kind!r}"
+        )
+    made: Engine = plugin(name)
+    return made
 
-        return LocalEngine(spec.partition(":")[2] or None)
-    raise UsageError(f"unknown engine {spec!r}")
+
+def _local(path: str | None) -> Engine:
+    from wordgrad.engines.local import LocalEngine  # noqa: PLC0415 - loaded when it is named
+
+    return LocalEngine(path)
+
+
+def _openai(spec: str, name: str) -> Engine:
+    from wordgrad.engines.openai import OFFICIAL, OpenAIEngine  # noqa: PLC0415 - the SDK takes a second to import
+
+    model, at, address = name.partition("@")
+    settings = Settings()
+    if not model:
+        raise UsageError(f"the engine {spec!r} names no model: write openai:NAME, or openai:NAME@ADDRESS")
+    if at:
+        if not address.startswith(("http://", "https://")):
+            raise UsageError(f"the engine {spec!r}: {address!r} is no address; write openai:NAME@http://host:port/v1")
+        key = settings.api_key
+        return OpenAIEngine(spec, model, base_url=address.rstrip("/"), api_key=key or "", price=_price(model))
+    if settings.openai_api_key is None:
+        raise UsageError(f"the engine {spec!r} needs a key: set OPENAI_API_KEY")
+    return OpenAIEngine(spec, model, base_url=OFFICIAL, api_key=settings.openai_api_key, price=_price(model))
+
+
+def _anthropic(spec: str, model: str) -> Engine:
+    key = Settings().anthropic_api_key
+    if key is None:
+        raise UsageError(f"the engine {spec!r} needs a key: set ANTHROPIC_API_KEY")
+    try:
+        from wordgrad.engines.anthropic import AnthropicEngine  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise UsageError(f'the engine {spec!r} needs an extra: run `pip install "wordgrad[anthropic]"`') from error
+    return AnthropicEngine(spec, model, api_key=key, price=_price(model))
+
+
+def _price(model: str) -> Price | None:
+    from wordgrad.engines.prices import price_of  # noqa: PLC0415 - reads a table of prices
+
+    return price_of(model)

@@ -65,6 +65,7 @@ def _started(path: Path) -> Server:
     api_key = secrets.token_urlsafe(32)
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
+    params.model_alias = {path.name}
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.api_keys = [api_key]

@@ -1,82 +1,195 @@
-"""Chat completions of any server that speaks OpenAI's protocol."""
+"""OpenAI's models, and any server that speaks its protocol."""
 
 from __future__ import annotations
 
+import base64
+import functools
+import os
+import re
 import time
 from typing import Any
 
 import openai
+from pydantic import SecretStr
 
+from wordgrad import dispatch
+from wordgrad.engines.failures import check_model, failure, unreadable
+from wordgrad.engines.requests import check, schema_of
 from wordgrad.errors import EngineError
-from wordgrad.types import Capabilities, Completion, Price, Request, Usage
+from wordgrad.types import Capabilities, Completion, Finish, Message, Part, Price, Request, Usage
+
+OFFICIAL = "https://api.openai.com/v1"
+
+_REASONING = re.compile(r"(o\d|gpt-5)")
+"""These models refuse sampling parameters."""
 
 
 class OpenAIEngine:
+    """A model behind the Responses API of OpenAI itself, or behind the chat completions of any other address.
+
+    Args:
+        name: What users call it.
+        model: The model's name, as it is sent.
+        base_url: The server's address, ending in /v1.
+        api_key: "" where the server wants none.
+        capabilities: What the model can do; by what is known of it where None.
+        price: None where it is not known.
+        max_in_flight: Calls at once.
+    """
+
     def __init__(
         self,
         name: str,
         model: str,
         *,
-        base_url: str,
-        api_key: str,
-        capabilities: Capabilities,
+        base_url: str = OFFICIAL,
+        api_key: SecretStr | str = "",
+        capabilities: Capabilities | None = None,
         price: Price | None = None,
         max_in_flight: int = 64,
     ) -> None:
         self.name = name
         self.model = model
         self.endpoint = base_url
-        self.capabilities = capabilities
+        self.official = base_url == OFFICIAL
+        self.capabilities = capabilities or _known(model, official=self.official)
         self.price = price
         self.max_in_flight = max_in_flight
-        self._client = openai.AsyncOpenAI(base_url=base_url, api_key=api_key, max_retries=0)
-
-    def count_tokens(self, text: str) -> int:
-        return len(text.encode("utf-8", "replace"))
+        self._key = api_key if isinstance(api_key, SecretStr) else SecretStr(api_key)
+        self._client = functools.cache(self._connected)
 
     async def complete(self, request: Request) -> Completion:
-        s = request.sampling
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": [{"role": m.role, "content": m.text} for m in request.messages],
-            "max_tokens": s.max_tokens,
-        }
-        if s.temperature is not None:
-            body["temperature"] = s.temperature
-        if s.top_p is not None:
-            body["top_p"] = s.top_p
-        if s.stop:
-            body["stop"] = list(s.stop)
-        if request.schema is not None:
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "reply", "schema": dict(request.schema)},
-            }
+        """Answer one request on the library's loop, whatever loop is running."""
+        check(self, request)
+        return await dispatch.arun(lambda: self._complete(request))
+
+    async def aclose(self) -> None:
+        """Close its connections; the next call opens new ones."""
+
+        async def close() -> None:
+            await self._client(os.getpid()).close()
+            self._client.cache_clear()
+
+        await dispatch.arun(close)
+
+    def count_tokens(self, text: str) -> int:
+        """An upper bound: one token a byte."""
+        return len(text.encode("utf-8", "surrogatepass"))
+
+    def _connected(self, pid: int) -> openai.AsyncOpenAI:  # noqa: ARG002 - a forked child needs its own connections
+        # Retries are ours: the SDK's own would be attempts that no ledger knows.
+        return openai.AsyncOpenAI(
+            base_url=self.endpoint, api_key=self._key.get_secret_value() or "none", max_retries=0
+        )
+
+    async def _complete(self, request: Request) -> Completion:
         started = time.monotonic()
         try:
-            reply = await self._client.chat.completions.create(**body, timeout=s.timeout_s)
-        except openai.APIStatusError as error:
-            raise EngineError(
-                f"{self.name} answered {error.status_code}: {error.message}",
-                retryable=error.status_code in (408, 409, 429) or error.status_code >= 500,
-                status=error.status_code,
-            ) from error
-        except openai.APIError as error:
-            raise EngineError(f"{self.name} could not be reached: {error}", retryable=True) from error
+            made = await (self._respond(request) if self.official else self._chat(request))
+        except openai.OpenAIError as error:
+            raise failure(self.name, openai, error, secret=self._key.get_secret_value()) from error
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            raise unreadable(self.name, f"{type(error).__name__}: {error}") from error
+        text, finish, usage, model = made
+        check_model(self.name, asked=self.model, reported=model)
+        if usage.output_tokens >= request.sampling.max_tokens and finish == "stop":
+            finish = "length"  # some servers call a reply complete that used its whole limit
+        return Completion(text=text, finish=finish, usage=usage, model=model, latency_s=time.monotonic() - started)
+
+    async def _chat(self, request: Request) -> tuple[str, Finish, Usage, str]:
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [_message(each) for each in request.messages],
+            "max_tokens": request.sampling.max_tokens,
+            **_sampling(request),
+        }
+        if request.sampling.stop:
+            body["stop"] = list(request.sampling.stop)
+        if request.schema is not None:
+            schema = {"name": "reply", "schema": schema_of(request), "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        client = self._client(os.getpid())
+        reply = await client.chat.completions.create(**body, timeout=request.sampling.timeout_s)
+        if not reply.choices:
+            raise EngineError(f"{self.name} sent no choices: {str(reply)[:200]}", retryable=True)
         choice = reply.choices[0]
         usage = reply.usage
-        cached = (
-            getattr(usage.prompt_tokens_details, "cached_tokens", 0) or 0
-            if usage and usage.prompt_tokens_details
-            else 0
+        details = None if usage is None else usage.prompt_tokens_details
+        used = Usage(
+            input_tokens=0 if usage is None else usage.prompt_tokens,
+            output_tokens=0 if usage is None else usage.completion_tokens,
+            cached_input_tokens=0 if details is None else details.cached_tokens or 0,
         )
-        out = usage.completion_tokens if usage else 0
-        return Completion(
-            text=choice.message.content or "",
-            finish="length" if choice.finish_reason == "length" or out >= s.max_tokens else "stop",
-            usage=Usage(
-                input_tokens=usage.prompt_tokens if usage else 0, output_tokens=out, cached_input_tokens=cached
-            ),
-            model=reply.model,
-            latency_s=time.monotonic() - started,
+        if choice.message.refusal or choice.finish_reason == "content_filter":
+            return choice.message.refusal or choice.message.content or "", "refusal", used, reply.model
+        finish: Finish = "length" if choice.finish_reason == "length" else "stop"
+        return choice.message.content or "", finish, used, reply.model
+
+    async def _respond(self, request: Request) -> tuple[str, Finish, Usage, str]:
+        body: dict[str, Any] = {
+            "model": self.model,
+            "input": [_item(each) for each in request.messages],
+            "max_output_tokens": request.sampling.max_tokens,
+            "store": False,
+            **_sampling(request),
+        }
+        if request.schema is not None:
+            form = {"type": "json_schema", "name": "reply", "schema": schema_of(request), "strict": True}
+            body["text"] = {"format": form}
+        client = self._client(os.getpid())
+        reply = await client.responses.create(**body, timeout=request.sampling.timeout_s)
+        if reply.status == "failed":
+            raise EngineError(f"{self.name} failed: {reply.error}", retryable=True)
+        usage = reply.usage
+        used = Usage(
+            input_tokens=0 if usage is None else usage.input_tokens,
+            output_tokens=0 if usage is None else usage.output_tokens,
+            cached_input_tokens=0 if usage is None else usage.input_tokens_details.cached_tokens,
         )
+        parts = [part for item in reply.output if item.type == "message" for part in item.content]
+        refused = [part.refusal for part in parts if part.type == "refusal"]
+        reason = None if reply.incomplete_details is None else reply.incomplete_details.reason
+        if refused or reason == "content_filter":
+            return "".join(refused) or reply.output_text, "refusal", used, reply.model
+        finish: Finish = "length" if reason == "max_output_tokens" else "stop"
+        return reply.output_text, finish, used, reply.model
+
+
+def _known(model: str, *, official: bool) -> Capabilities:
+    """OpenAI's own models see images; other servers are asked for JSON schemas, which nearly all of them have."""
+    if not official:
+        return Capabilities(schema=True)
+    sampled = _REASONING.match(model) is None
+    return Capabilities(schema=True, images=True, temperature=sampled, top_p=sampled, stop=False)
+
+
+def _sampling(request: Request) -> dict[str, float]:
+    wanted = {"temperature": request.sampling.temperature, "top_p": request.sampling.top_p}
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def _message(message: Message) -> dict[str, Any]:
+    if all(isinstance(part, str) for part in message.parts):
+        return {"role": message.role, "content": message.text}
+    return {"role": message.role, "content": [_chat_part(part) for part in message.parts]}
+
+
+def _chat_part(part: Part) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    return {"type": "image_url", "image_url": {"url": _data_url(part.media_type, part.data)}}
+
+
+def _item(message: Message) -> dict[str, Any]:
+    kind = "output_text" if message.role == "assistant" else "input_text"
+    content = [
+        {"type": kind, "text": part}
+        if isinstance(part, str)
+        else {"type": "input_image", "detail": "auto", "image_url": _data_url(part.media_type, part.data)}
+        for part in message.parts
+    ]
+    return {"role": message.role, "content": content}
+
+
+def _data_url(media_type: str, data: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
