@@ -18,7 +18,8 @@ from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, 
 from concurrent.futures import Future
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
@@ -33,6 +34,10 @@ E = TypeVar("E")
 R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
+
+_POLL_S = 0.0005
+_TURNS = 8
+"""Turns of another loop after which all that was ready there has run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ class _Scope:
 
 _scope: ContextVar[_Scope] = ContextVar("wordgrad.scope", default=_Scope(None, None))
 _current: ContextVar[Pending[Any] | None] = ContextVar("wordgrad.current", default=None)
+_label: ContextVar[Label | None] = ContextVar("wordgrad.label", default=None)
 _eager: ContextVar[bool] = ContextVar("wordgrad.eager", default=False)
 
 
@@ -229,14 +235,19 @@ class Pending(Generic[T]):
                 stack.extend(node._inputs)
 
 
+_Soon: TypeAlias = Callable[[Callable[[], object]], None]
+
+
 class _Waiter:
     """Someone who reads a pending value."""
 
-    __slots__ = ("error", "reader", "wake")
+    __slots__ = ("error", "reader", "soon", "wake")
 
     def __init__(self, reader: Pending[Any] | None) -> None:
         self.reader = reader
         """The call whose own body reads, if it is one of ours: the stall check counts these."""
+        self.soon: _Soon | None = None
+        """Runs a callback on the reader's loop, where that is not the library's."""
         self.error: GraphError | None = None
         self.wake: Callable[[], None] = lambda: None
 
@@ -251,7 +262,11 @@ class _Dispatcher:
         self._rung = False
         self._unsettled: dict[Pending[Any], None] = {}
         self._blocked: dict[_Waiter, Pending[Any]] = {}
+        self._outside: dict[_Waiter, None] = {}
+        """Blocked readers that are no call's own body: a user's thread, another loop."""
         self._active = 0
+        self._in_threads = 0
+        """Bodies in worker threads that do not block in a read, and futures of threads that tasks wait for."""
         self._exclusive: WeakValueDictionary[Hashable, _Queue] = WeakValueDictionary()
         self._broken: BaseException | None = None
         self._started = threading.Event()
@@ -330,6 +345,7 @@ class _Dispatcher:
         assert node._context is not None
         self._active += 1
         if node._thread:
+            self._in_threads += 1
             self.workers.start(
                 Job(
                     run=lambda: node._context.run(self._in_thread, node, work, values),  # type: ignore[union-attr]
@@ -369,6 +385,7 @@ class _Dispatcher:
 
     def _ended(self, node: Pending[Any], value: object, error: BaseException | None) -> None:
         self._active -= 1
+        self._in_threads -= node._thread
         self._settle(node, value=value, failure=None if error is None else _Failure(node.label, error))
         self._close(node)
 
@@ -430,18 +447,31 @@ class _Dispatcher:
         if waiter.reader is not None:
             self._blocked[waiter] = target
             self._active -= 1
+            self._in_threads -= waiter.reader._thread
+        else:
+            self._outside[waiter] = None
 
     def _wake(self, waiter: _Waiter) -> None:
-        if self._blocked.pop(waiter, None) is not None:
-            self._active += 1
+        self._detach(waiter)
         waiter.wake()
+
+    def _detach(self, waiter: _Waiter) -> None:
+        self._outside.pop(waiter, None)
+        if self._blocked.pop(waiter, None) is not None:
+            assert waiter.reader is not None
+            self._active += 1
+            self._in_threads += waiter.reader._thread
 
     async def waited(self, target: Pending[Any]) -> None:
         """Wait for `target` on whatever loop is running; a cancelled wait cancels a call that nobody else wants."""
         event = anyio.Event()
         here = _own_loop(self)
         waiter = _Waiter(_current.get() if here and _is_own_body() else None)
-        waiter.wake = event.set if here else _setter(event)
+        if here:
+            waiter.wake = event.set
+        else:
+            soon = waiter.soon = _soon()
+            waiter.wake = lambda: soon(event.set)
         self.post(lambda: self.attach(waiter, target))
         try:
             await event.wait()
@@ -454,8 +484,7 @@ class _Dispatcher:
     def _lose(self, waiter: _Waiter, target: Pending[Any]) -> None:
         if waiter in target._waiters:
             target._waiters.remove(waiter)
-        if self._blocked.pop(waiter, None) is not None:
-            self._active += 1
+        self._detach(waiter)
         stack = [target]
         while stack:
             node = stack.pop()
@@ -484,6 +513,22 @@ class _Dispatcher:
             node._task.cancel()
         elif not started:
             self._close(node)
+
+    # ---- rest, for virtual clocks
+
+    def rests(self) -> bool:
+        """Whether no message waits, no Python node runs, and somebody outside is blocked in a read."""
+        return not self._inbox and not self._in_threads and bool(self._outside)
+
+    async def stirred(self) -> bool:
+        """Let the loops of outside readers run what is ready there; say whether anything came of it."""
+        before = dict(self._outside)
+        for soon in [waiter.soon for waiter in before if waiter.soon is not None]:
+            for _ in range(_TURNS):
+                event = asyncio.Event()
+                soon(partial(self.loop.call_soon_threadsafe, event.set))
+                await event.wait()
+        return not self.rests() or self._outside != before
 
     # ---- faults
 
@@ -703,10 +748,34 @@ def start(work: Callable[[], Awaitable[R]], *, what: str) -> Pending[R]:
 async def arrived(future: Future[R]) -> R:
     """The result of a thread's future, without blocking the loop that is running."""
     event = anyio.Event()
-    wake = _setter(event)
-    future.add_done_callback(lambda _: wake())
-    await event.wait()
+    soon = _soon()
+    home = _process.dispatcher()
+    inside = _own_loop(home)
+    home._in_threads += inside
+    try:
+        future.add_done_callback(lambda _: soon(event.set))
+        await event.wait()
+    finally:
+        home._in_threads -= inside
     return future.result()
+
+
+async def quiet(*, patience_s: float = 1.0) -> None:
+    """Return once nothing goes on by itself: for virtual clocks, on the library's loop.
+
+    Every task on the loop waits, no Python node runs, and whoever reads from outside is blocked in its read, so that
+    no more calls can come before one that is out ends.
+
+    Args:
+        patience_s: Real seconds; after these, whoever still runs is not waited for.
+    """
+    home = _process.dispatcher()
+    with anyio.move_on_after(patience_s):
+        while True:
+            await anyio.sleep(_POLL_S)
+            await anyio.wait_all_tasks_blocked()
+            if home.rests() and not await home.stirred():
+                return
 
 
 @contextlib.contextmanager
@@ -742,6 +811,11 @@ def here() -> object:
         return threading.get_ident()
 
 
+def calling() -> Label | None:
+    """What messages call the node whose body runs here; None outside of any."""
+    return _label.get()
+
+
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first error of a task group: cancelling the rest made no others that matter."""
     error: BaseException = group
@@ -760,6 +834,8 @@ def _enter(node: Pending[Any]) -> None:
     if node._thread or node._queues or node._item:
         _scope.set(_Scope(node, _Queue() if node._queues or node._item else None))
     _current.set(node)
+    if not node._raw:
+        _label.set(node.label)
 
 
 def _check_blocking(node: Pending[Any]) -> None:
@@ -798,14 +874,14 @@ def _is_own_body() -> bool:
     return node is not None and node._task is asyncio.current_task()
 
 
-def _setter(event: anyio.Event) -> Callable[[], None]:
-    """Sets `event` from another thread."""
+def _soon() -> _Soon:
+    """Runs callbacks on the loop that is running now, from any thread."""
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_run():
         token = trio.lowlevel.current_trio_token()
-        return lambda: _quietly(token.run_sync_soon, event.set)
+        return lambda callback: _quietly(token.run_sync_soon, callback)
     loop = asyncio.get_running_loop()
-    return lambda: _quietly(loop.call_soon_threadsafe, event.set)
+    return lambda callback: _quietly(loop.call_soon_threadsafe, callback)
 
 
 def _quietly(call: Callable[..., Any], *args: Any) -> None:  # noqa: ANN401
