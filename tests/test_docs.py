@@ -1,0 +1,42 @@
+"""The documentation's examples run, and its reference is that of the code."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = re.findall(
+    r"^```python\n(.*?)^```$", (ROOT / "docs/testing.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+)
+SOURCE = "\n".join(EXAMPLES)
+NAMESPACE: dict[str, object] = {"__name__": "docs_testing"}
+exec(compile(SOURCE, "docs/testing.md", "exec"), NAMESPACE)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in NAMESPACE if name.startswith("test_")))
+def test_examples_of_the_testing_page(name: str) -> None:
+    """Each example test on the page passes."""
+    example = NAMESPACE[name]
+
+    assert callable(example)
+    example()
+
+
+class TestMyEngine(NAMESPACE["TestMyEngine"]):  # type: ignore[misc]
+    """The page's engine keeps the contract."""
+
+
+def test_the_reference_is_up_to_date() -> None:
+    """The reference pages are what `make docs` writes: each public name, with its signature and docstring."""
+    script = runpy.run_path(str(ROOT / "scripts/reference.py"))
+    stale = [
+        file
+        for file, module in script["PAGES"].items()
+        if (ROOT / "docs" / file).read_text("utf-8") != script["page"](module)
+    ]
+
+    assert stale == [], "run `make docs`"
