@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 LOCK := requirements/dev.txt
 
-.PHONY: demo demo-replay test bench lint docs clean lock .venv
+.PHONY: demo demo-replay test bench lint docs clean lock weights .venv
 
 .venv: $(STAMP)
 
 # The stamp comes last: an interrupted set-up is done again, never mistaken for a finished one.
 $(STAMP): $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(LOCK)
@@ -38,7 +40,11 @@ test: lint weights
 	$(BIN)/coverage report
 
 bench: $(STAMP)
-	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	@for script in $(wildcard benchmarks/*.py); do $(BIN)/python $$script || exit 1; done
+
+# The reference pages; what is in docs/ is plain Markdown.
+docs: $(STAMP)
+	$(BIN)/python scripts/reference.py
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
@@ -47,4 +53,4 @@ lock:
 	  requirements/uv.in -o requirements/uv.txt
 
 clean:
-	rm -rf $(VENV) .coverage .mypy_cache .ruff_cache .import_linter_cache dist
+	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .ruff_cache .import_linter_cache dist
