@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import Token
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from wordgrad import context, dispatch
 from wordgrad.context import Body
@@ -69,7 +69,7 @@ class Run:
         self._engines: dict[int, tuple[Engine, Engine]] = {}
         self._tokens: tuple[Token[RunContext | None], Token[Body]] | None = None
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> Self:
         self._tokens = (context.run.set(self), context.body.set(Body(owner=dispatch.here())))
         return self
 

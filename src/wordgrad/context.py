@@ -36,7 +36,7 @@ _process_secret = secrets.token_bytes(16)
 run: ContextVar[RunContext | None] = ContextVar("wordgrad.run", default=None)
 """The run that calls belong to; None outside one."""
 
-body: ContextVar[Body] = ContextVar("wordgrad.body", default=Body())
+body: ContextVar[Body] = ContextVar("wordgrad.body", default=Body())  # noqa: B039 - one numbering for all is meant
 """Where the next call gets its number; outside a run and outside every call, the process's own."""
 
 

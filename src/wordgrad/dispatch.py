@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 from weakref import WeakValueDictionary
 
 import anyio
@@ -80,7 +80,7 @@ class _Queue(deque["Pending[Any]"]):
     """Calls that take turns, in program order."""
 
     __slots__ = ()
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]  # by identity: it is a key of weak dictionaries
 
 
 class _Scope:
@@ -103,7 +103,7 @@ class _Scope:
         return found
 
 
-_scope: ContextVar[_Scope] = ContextVar("wordgrad.scope", default=_Scope(None, None))
+_scope: ContextVar[_Scope] = ContextVar("wordgrad.scope", default=_Scope(None, None))  # noqa: B039 - the scope of all that is in no body
 _current: ContextVar[Pending[Any] | None] = ContextVar("wordgrad.current", default=None)
 _label: ContextVar[Label | None] = ContextVar("wordgrad.label", default=None)
 _eager: ContextVar[bool] = ContextVar("wordgrad.eager", default=False)
@@ -193,7 +193,7 @@ class Pending(Generic[T]):
 
     def _read(self) -> T:
         if self._failure is None:
-            return self._value  # type: ignore[return-value] - None is a value of T here
+            return cast("T", self._value)
         if self._raw:
             self._failure.seen = True
             raise self._failure.cause
@@ -301,7 +301,7 @@ class _Dispatcher:
                 while self._inbox:
                     self._inbox.popleft()()
                 self._check_stall()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a fault of ours must fail the calls, not hang them
                 self._break(error)
 
     # ---- calls
@@ -671,7 +671,7 @@ def _begin(node: Pending[Any]) -> None:
     home.post(lambda: home.add(node, None, None, turn=False))
 
 
-def map(fn: Callable[[E], R], examples: Iterable[E], *, max_examples: int = 256) -> list[R]:  # noqa: A001
+def map(fn: Callable[[E], R], examples: Iterable[E], *, max_examples: int = 256) -> list[R]:
     """`fn` of each example, concurrently, each in a worker thread of its own; results in order.
 
     Python calls inside one example run one at a time in program order. `fn` may be `async def`.

@@ -42,7 +42,7 @@ def evaluate(
         found = {"n": len(scores.values), "score": scores.mean, "passed": sum(scores.passed), "calls": calls}
         sys.stdout.write(json.dumps(found) + "\n")
     else:
-        mean = "–" if scores.mean is None else f"{scores.mean:.1%}"
+        mean = "-" if scores.mean is None else f"{scores.mean:.1%}"
         console.print(f"{mean} on {len(scores.values)} test rows, {sum(scores.passed)} passed, {calls} calls")
 
 

@@ -48,7 +48,7 @@ def show(run: Id, store: Store = None, as_json: AsJson = False) -> None:
     """What a run found, step by step."""
     database = _opened(store)
     row = kept.find(database, run)
-    steps = kept.events(database, row.id, "step")
+    steps = kept.steps(database, row.id)
     if as_json:
         _print_json({**_as_json(row), "steps": steps})
         return
@@ -90,7 +90,7 @@ def export(
             raise UsageError(f"run {row.id} has no variable {variable!r}; it has {', '.join(versions) or 'none'}")
         sys.stdout.write(versions[variable][-1] + "\n")
         return
-    steps = kept.events(database, row.id, "step")
+    steps = kept.steps(database, row.id)
     if form == "json":
         _print_json({**_as_json(row), "versions": versions, "steps": steps})
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 from rich.console import Console
 from rich.panel import Panel
@@ -40,7 +41,7 @@ class Screen:
     _bar: TaskID | None = None
     _started: float = field(default_factory=time.monotonic)
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> Self:
         if self.console.is_terminal:
             self._progress = Progress(
                 SpinnerColumn(),
@@ -125,7 +126,7 @@ def summary(outcome: Outcome, totals: Totals, *, seconds: float, n: int) -> Tabl
         else:
             found = outcome.test_start if name == "start" else outcome.test_end
             assert found is not None
-            mean = "–" if found.mean is None else f"{found.mean:.1%}"
+            mean = "-" if found.mean is None else f"{found.mean:.1%}"
             table.add_row(name, mean, str(sum(found.passed)), str(n))
     table.caption = (
         f"{totals.calls} calls, {totals.input_tokens + totals.output_tokens} tokens, {seconds:.0f} s, "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import anyio
+from anyio.abc import TaskGroup
 
 from wordgrad import context, dispatch
 from wordgrad.core.function import Context, Critique, Feedback, Node, asked_text
@@ -263,7 +264,7 @@ class Trace:
         )
 
     def completed(self, gradient: Gradient, leaf: Variable) -> Gradient:
-        """A gradient that was made from the whole trace: keyed by the first call that read `leaf`, with its evidence."""
+        """A gradient made from the whole trace, keyed by the first call that read `leaf`, with that call's evidence."""
         reader, slot = next(
             (step, slot)
             for step in self.steps
@@ -275,30 +276,14 @@ class Trace:
     async def walk(self, critique: Critique | None) -> None:
         """Run each call's backward rule once all that read its output have run; what is ready runs concurrently."""
         contexts = {step: self.context(step, critique) for step in self.steps}
-        place = {step: rank for rank, step in enumerate(sorted(self.steps, key=lambda each: contexts[each].node.index))}
-        waiting: dict[Variable, int] = defaultdict(int)
-        for ctx in contexts.values():
-            for each in ctx.node.inputs:
-                waiting[each.variable] += 1
-
-        async def visit(step: Variable) -> None:
-            ctx = contexts[step]
-            grads = self.gradients(step)
-            if grads:
-                context.body.set(context.Body(index=(*self.index, place[step])))
-                for slot, said in enumerate(await _said(ctx, grads)):
-                    if said is not None:
-                        self.deposit(ctx.node.inputs[slot].variable, said)
-            for each in ctx.node.inputs:
-                waiting[each.variable] -= 1
-                if waiting[each.variable] == 0 and each.variable in contexts:
-                    group.start_soon(visit, each.variable)
-
+        ranked = sorted(self.steps, key=lambda step: contexts[step].node.index)
+        waiting = Counter(each.variable for ctx in contexts.values() for each in ctx.node.inputs)
         try:
             async with anyio.create_task_group() as group:
+                walk = _Walk(self, contexts, {step: rank for rank, step in enumerate(ranked)}, waiting, group)
                 for step in self.steps:
-                    if waiting[step] == 0:
-                        group.start_soon(visit, step)
+                    if not waiting[step]:
+                        group.start_soon(walk.visit, step)
         except BaseExceptionGroup as failed:
             raise dispatch.first_error(failed) from None
 
@@ -307,6 +292,33 @@ class Trace:
         for variable, gradients in self._delivered.items():
             for gradient in gradients.values():
                 variable.accumulate_grad(gradient)
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """One pass over a trace."""
+
+    trace: Trace
+    contexts: Mapping[Variable, Context]
+    ranks: Mapping[Variable, int]
+    """The place of each call among the trace's, by creation index: what numbers its critics' calls."""
+    waiting: Counter[Variable]
+    """How many readers of each Variable have not run yet."""
+    group: TaskGroup
+
+    async def visit(self, step: Variable) -> None:
+        """Run one call's rule, then start the calls that waited for it alone."""
+        ctx = self.contexts[step]
+        grads = self.trace.gradients(step)
+        if grads:
+            context.body.set(context.Body(index=(*self.trace.index, self.ranks[step])))
+            for each, said in zip(ctx.node.inputs, await _said(ctx, grads), strict=True):
+                if said is not None:
+                    self.trace.deposit(each.variable, said)
+        for each in ctx.node.inputs:
+            self.waiting[each.variable] -= 1
+            if not self.waiting[each.variable] and each.variable in self.contexts:
+                self.group.start_soon(self.visit, each.variable)
 
 
 def _traces(seeds: Sequence[Seed], index: Index) -> list[Trace]:

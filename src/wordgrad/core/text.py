@@ -99,7 +99,7 @@ class Item(_Structural):
         """Raises UsageError where the value has no such item."""
         value = inputs[0].value if isinstance(inputs[0].value, str) else plain(inputs[0].value)
         try:
-            return Result(value=value[self.key])  # type: ignore[index, call-overload]
+            return Result(value=value[self.key])  # type: ignore[index]
         except (KeyError, IndexError, TypeError) as error:
             raise UsageError(f"{text_form(value)[:80]!r} has no item {self.key!r}") from error
 
@@ -135,14 +135,14 @@ def join(parts: Sequence[object], separator: str = "\n") -> Variable:
     return Join(separator).apply(*parts, role_description=_shared_role(parts))
 
 
-def sum(losses: Sequence[Variable]) -> Variable:  # noqa: A001 - the field's name for it
+def sum(losses: Sequence[Variable]) -> Variable:
     """One root for many losses: `wg.sum(losses).backward()` is `wg.backward(losses)`."""
     if not losses:
         raise UsageError("sum() of no losses: pass at least one")
     return Sum().apply(*losses, role_description="sum of losses")
 
 
-def format(template: str, **values: object) -> Variable:  # noqa: A001 - the field's name for it
+def format(template: str, **values: object) -> Variable:
     """Fill the `{name}` slots of a frozen template, keeping the graph.
 
     Only the names given are slots; every other brace is literal text.

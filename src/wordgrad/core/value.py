@@ -50,14 +50,14 @@ def plain(value: object) -> JSON:
         UsageError: It has none.
     """
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")  # type: ignore[no-any-return]
+        return value.model_dump(mode="json")
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     try:
         return json.loads(json.dumps(value, allow_nan=False))  # type: ignore[no-any-return]
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"a {type(value).__name__} has no JSON form ({error}); use text, JSON values, a dataclass or a pydantic model"
+            f"a {type(value).__name__} has no JSON form ({error}); use text, JSON, a dataclass or a pydantic model"
         ) from error
 
 

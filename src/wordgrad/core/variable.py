@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wordgrad.core.graph import Step
 
 _WORDS_SHOWN = 8
+_CHARS_SHOWN = 80
 
 
 class Variable:
@@ -262,8 +263,8 @@ class Variable:
         if isinstance(other, Variable):
             return self is other
         raise UsageError(
-            f"{self._named()} == {_first_words(other)!r} compares a Variable with a {type(other).__name__}: it would be "
-            "False for ever. Compare its .value"
+            f"{self._named()} == {_first_words(other)!r} compares a Variable with a {type(other).__name__}: it would "
+            "be False for ever. Compare its .value"
         )
 
     def __bool__(self) -> NoReturn:
@@ -301,4 +302,6 @@ def _check(value: object, *, requires_grad: bool) -> None:
 def _first_words(value: object) -> str:
     words = value.text_form() if isinstance(value, Opaque) else str(value)
     parts = words.split()
-    return " ".join(parts[:_WORDS_SHOWN])[:80] + ("…" if len(parts) > _WORDS_SHOWN or len(words) > 80 else "")
+    return " ".join(parts[:_WORDS_SHOWN])[:_CHARS_SHOWN] + (
+        "…" if len(parts) > _WORDS_SHOWN or len(words) > _CHARS_SHOWN else ""
+    )

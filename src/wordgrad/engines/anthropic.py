@@ -76,10 +76,8 @@ class AnthropicEngine:
         """An upper bound: one token a byte."""
         return len(text.encode("utf-8", "surrogatepass"))
 
-    def _connected(self, pid: int) -> anthropic.AsyncAnthropic:  # noqa: ARG002 - a forked child needs its own connections
-        return anthropic.AsyncAnthropic(
-            base_url=self.endpoint, api_key=self._key.get_secret_value(), max_retries=0
-        )
+    def _connected(self, pid: int) -> anthropic.AsyncAnthropic:
+        return anthropic.AsyncAnthropic(base_url=self.endpoint, api_key=self._key.get_secret_value(), max_retries=0)
 
     async def _complete(self, request: Request) -> Completion:
         started = time.monotonic()

@@ -68,7 +68,7 @@ class LocalEngine:
             )
         return found
 
-    def _connect(self, pid: int, address: str, api_key: str) -> OpenAIEngine:  # noqa: ARG002 - a forked child needs its own connections
+    def _connect(self, pid: int, address: str, api_key: str) -> OpenAIEngine:
         return OpenAIEngine(
             self.name,
             self.model,

@@ -76,11 +76,9 @@ class OpenAIEngine:
         """An upper bound: one token a byte."""
         return len(text.encode("utf-8", "surrogatepass"))
 
-    def _connected(self, pid: int) -> openai.AsyncOpenAI:  # noqa: ARG002 - a forked child needs its own connections
+    def _connected(self, pid: int) -> openai.AsyncOpenAI:
         # Retries are ours: the SDK's own would be attempts that no ledger knows.
-        return openai.AsyncOpenAI(
-            base_url=self.endpoint, api_key=self._key.get_secret_value() or "none", max_retries=0
-        )
+        return openai.AsyncOpenAI(base_url=self.endpoint, api_key=self._key.get_secret_value() or "none", max_retries=0)
 
     async def _complete(self, request: Request) -> Completion:
         started = time.monotonic()

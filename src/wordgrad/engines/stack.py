@@ -5,6 +5,7 @@ from __future__ import annotations
 from weakref import WeakKeyDictionary
 
 from wordgrad import context
+from wordgrad.engines.breaker import Breaker
 from wordgrad.engines.budgeted import Budgeted, Meter
 from wordgrad.engines.cached import Cached
 from wordgrad.engines.limited import Limited
@@ -29,4 +30,5 @@ def wrapped(engine: Engine) -> Engine:
 
 def recorded(engine: Engine, ledger: Ledger, meter: Meter) -> Engine:
     """The stack of a run: replay comes first, every attempt is budgeted, and journalled when it is really sent."""
-    return Replayed(Cached(Retried(Budgeted(Limited(Recorded(engine, ledger)), meter)), ledger), ledger)
+    sent = Budgeted(Limited(Recorded(engine, ledger)), meter)
+    return Replayed(Cached(Breaker(Retried(sent)), ledger), ledger)

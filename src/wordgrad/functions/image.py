@@ -51,9 +51,9 @@ class Image(Opaque):
             self._loaded = _checked(source, "the given bytes")
 
     def text_form(self) -> str:
-        """ "[image/png, 1234 bytes, sha256 …]" once it is loaded, before that where it comes from."""
+        """Type, size and hash ("[image/png, 1234 bytes, …]") once it is loaded, before that where it comes from."""
         if self._loaded is None:
-            return f"[image at {self._source}]"
+            return f"[image at {self._source!s}]"
         digest = hashlib.sha256(self._loaded.data).hexdigest()[:12]
         return f"[{self._loaded.media_type}, {len(self._loaded.data)} bytes, sha256 {digest}]"
 
@@ -92,7 +92,7 @@ class Image(Opaque):
                         return bytes(data)
                 except httpx2.HTTPError as error:
                     raise UsageError(f"the image at {url} could not be fetched: {error}") from error
-        raise UsageError(f"the image at {self._source} redirects more than {_MAX_REDIRECTS} times")
+        raise UsageError(f"the image at {self._source!s} redirects more than {_MAX_REDIRECTS} times")
 
 
 def _read(path: Path) -> bytes:

@@ -134,8 +134,7 @@ class Judgement(Function):
         """Judge the output. A failed one needs no judge: it has the worst score, and its message is the critique."""
         if inputs[0].failure is None:
             extras = dict(zip(self.known, (each.value for each in inputs[1:]), strict=True))
-            made = self.loss.judge(Case(output=inputs[0].value, finish=inputs[0].finish, **extras), node)
-            return made
+            return self.loss.judge(Case(output=inputs[0].value, finish=inputs[0].finish, **extras), node)
         failed = replace(inputs[0], score=None if self.loss.scale is None else self.loss.scale.worst, passed=False)
         return failed if self.thread else _ready(failed)
 

@@ -51,8 +51,8 @@ class TextLoss(Loss):
         completion = await wrapped(engine).complete(request)
         if completion.finish != "stop" or not completion.text.strip():
             raise EngineError(
-                f"the judge {engine.name!r} gave no whole critique (finish={completion.finish!r}): raise max_tokens, or "
-                "choose another judge",
+                f"the judge {engine.name!r} gave no whole critique (finish={completion.finish!r}): raise "
+                "max_tokens, or choose another judge",
                 retryable=False,
             )
         return Result(value=completion.text.strip(), calls=(EngineCall(engine.name, request, completion),))

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 MEMORY = ":memory:"
 _BUSY_S = 30.0
+_GROUP = 1_000
+"""Changes in one commit, at most."""
 _GROUP_S = 0.003
 """How long a commit waits for others to join it."""
 
@@ -73,7 +75,7 @@ class Database:
         open_for_more = True
         while open_for_more:
             group = [self._jobs.get()]
-            while len(group) < 1000 and group[-1] is not None:
+            while len(group) < _GROUP and group[-1] is not None:
                 try:
                     group.append(self._jobs.get(timeout=_GROUP_S))
                 except queue.Empty:

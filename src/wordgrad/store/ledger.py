@@ -172,8 +172,8 @@ class RunLedger:
             if recorded != now:
                 raise StoreError(
                     f"run {self.run}: the program changed: the call {_place(index)!r} of {name} was recorded with "
-                    f"another {what} ({recorded[:40]!r}, now {now[:40]!r}). Resume it with the program that made it, or "
-                    "start a new run"
+                    f"another {what} ({recorded[:40]!r}, now {now[:40]!r}). Resume it with the program that made it, "
+                    "or start a new run"
                 )
         return (found.value,)
 

@@ -104,6 +104,11 @@ def events(database: Database, run: str, kind: str) -> list[dict[str, Any]]:
     return [json.loads(each["body"]) for each in rows]
 
 
+def steps(database: Database, run: str) -> list[dict[str, Any]]:
+    """What each step did, in order; a resumed run notes the steps that it replays again, and the last note holds."""
+    return list({each["number"]: each for each in events(database, run, "step")}.values())
+
+
 def versions(database: Database, run: str) -> dict[str, list[str]]:
     """Each variable's values in order, the start first."""
     found: dict[str, list[str]] = {}
@@ -138,8 +143,8 @@ def remove(database: Database, run: str) -> None:
 
 
 _SELECT = (
-    "SELECT r.*, (SELECT body FROM events e WHERE e.run = r.id AND e.kind = 'end' ORDER BY e.id DESC LIMIT 1) AS report "
-    "FROM runs r"
+    "SELECT r.*, (SELECT body FROM events e WHERE e.run = r.id AND e.kind = 'end' ORDER BY e.id DESC LIMIT 1) "
+    "AS report FROM runs r"
 )
 
 

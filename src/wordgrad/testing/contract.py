@@ -6,7 +6,7 @@ import json
 
 import anyio
 
-from wordgrad.types import Capabilities, Completion, Engine, Message, Price, Request, Sampling
+from wordgrad.types import JSON, Capabilities, Completion, Engine, Message, Price, Request, Sampling
 
 _TIMEOUT_S = 60.0
 _FINISHES = ("stop", "length", "refusal")
@@ -74,7 +74,7 @@ class EngineContract:
         """An engine that declares `schema` sends JSON when a request has one, unless the reply was cut off."""
         if not engine.capabilities.schema:
             return
-        schema = {
+        schema: dict[str, JSON] = {
             "type": "object",
             "properties": {"answer": {"type": "string"}},
             "required": ["answer"],

@@ -58,7 +58,7 @@ class FakeServer:
                 outer.requests.append(body)
                 outer.headers.append(dict(self.headers))
                 given = outer.rule(body)
-                outer._send(self, Answer(text=given) if isinstance(given, str) else given, body)  # noqa: SLF001
+                outer._send(self, Answer(text=given) if isinstance(given, str) else given, body)
 
             def log_message(self, *args: object) -> None:
                 """Stay silent: a test's output is its own."""
@@ -126,7 +126,11 @@ def _chat(answer: Answer, model: str) -> Body:
         "created": 0,
         "model": model,
         "choices": [{"index": 0, "message": message, "finish_reason": "stop" if refused else answer.finish}],
-        "usage": {"prompt_tokens": 7, "completion_tokens": answer.output_tokens, "total_tokens": 7 + answer.output_tokens},
+        "usage": {
+            "prompt_tokens": 7,
+            "completion_tokens": answer.output_tokens,
+            "total_tokens": 7 + answer.output_tokens,
+        },
     }
 
 

@@ -66,7 +66,9 @@ def estimated(job: Job, config: Config, engine_of: EngineOf) -> Estimate:
     asked = _tokens(job, config.engines.forward, engine_of, (*job.splits.test, *job.splits.validation))
     critics = plan.steps * plan.batch
     rewrites = plan.steps * job.optimizer.candidates
+    hello = len(dict.fromkeys(job.engines))
     parts = [
+        _part("preflight", hello, hello, 32, EngineTable(max_tokens=64), lambda _: job.engines[0]),
         _part("answers", rows, most, asked, config.engines.forward, engine_of),
         _part("critics", 0, 2 * critics, _CRITIC_OVERHEAD + 2 * asked, config.engines.backward, engine_of),
         _part("rewrites", 0, 2 * rewrites, plan.batch * _RECORD_TOKENS, config.engines.optimizer, engine_of),

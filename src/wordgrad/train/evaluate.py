@@ -17,6 +17,10 @@ Progress = Callable[[int, int], None]
 """Called with the rows that are done and the rows there are."""
 
 
+def _unseen(_done: int, _total: int) -> None:
+    """Nobody watches."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
     """One text's scores, in the order of the rows; None where the metric could not judge."""
@@ -58,9 +62,7 @@ class Task:
 
             return dispatch.map(one, rows)
 
-    def scores(
-        self, rows: Sequence[Row], values: Mapping[str, str], *, progress: Progress = lambda done, total: None
-    ) -> Scores:
+    def scores(self, rows: Sequence[Row], values: Mapping[str, str], *, progress: Progress = _unseen) -> Scores:
         """Score the program on `rows`.
 
         Args:

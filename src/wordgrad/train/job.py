@@ -11,6 +11,7 @@ from typing import Literal
 from wordgrad.core.variable import Variable
 from wordgrad.data import rows as files
 from wordgrad.data.rows import Row
+from wordgrad.engines.preflight import preflight
 from wordgrad.errors import BudgetExceeded, UsageError
 from wordgrad.functions.strategies import Fused, PerEdge, PerNode
 from wordgrad.losses.base import Loss
@@ -54,6 +55,8 @@ class Job:
     optimizer: Optimizer
     plan: Plan
     splits: Splits
+    engines: Sequence[Engine]
+    """Who answers, criticises and rewrites."""
 
     @property
     def step_rows(self) -> int:
@@ -118,7 +121,9 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
         strategy=_STRATEGIES[config.search.strategy](sampling(config.engines.backward)),
         critic=engine_of(config.engines.backward),
     )
-    return Job(task=task, optimizer=optimizer, plan=plan, splits=splits)
+    tables = (config.engines.forward, config.engines.backward, config.engines.optimizer)
+    engines = [engine_of(table) for table in tables]
+    return Job(task=task, optimizer=optimizer, plan=plan, splits=splits, engines=engines)
 
 
 def read_splits(config: Config) -> Splits:
@@ -165,6 +170,8 @@ def run(job: Job, *, seed: int, watcher: Watcher, stop: Callable[[int], bool]) -
         stop=lambda: stop(job.step_rows + len(test)),
     )
     start = search.values
+    watcher.phase("asking each engine once", 1)
+    preflight(job.engines)
     watcher.phase("scoring the start on the sealed test rows", len(test))
     test_start = job.task.scores(test, start, progress=lambda done, _: watcher.advance(done))
     status: Status = "done"

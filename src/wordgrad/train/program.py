@@ -144,6 +144,6 @@ def _checked(output: object, program: object) -> Variable:
     if isinstance(output, Variable):
         return output
     raise UsageError(
-        f"the program {getattr(program, '__name__', type(program).__name__)} returned a {type(output).__name__}: return "
-        "the Variable that the last call gave"
+        f"the program {getattr(program, '__name__', type(program).__name__)} returned a {type(output).__name__}: "
+        "return the Variable that the last call gave"
     )

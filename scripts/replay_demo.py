@@ -1,0 +1,49 @@
+"""The demo's screen from a recorded run: no model, no download. `--svg FILE` keeps the picture."""
+
+from __future__ import annotations
+
+import argparse
+import lzma
+import sqlite3
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from wordgrad.cli.optimize import finish
+from wordgrad.compose import Run
+from wordgrad.engines import get_engine
+from wordgrad.store import runs
+from wordgrad.store.database import Database
+from wordgrad.train import config as configs
+from wordgrad.train import job as jobs
+
+ROOT = Path(__file__).parent.parent
+LEDGER = ROOT / "examples" / "ticket_triage" / "demo.sql.xz"
+
+
+def main() -> None:
+    """Resume the recorded run in a copy: every call is answered from its ledger."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--svg", type=Path, help="write the screen to this file")
+    svg: Path | None = parser.parse_args().svg
+    console = Console(record=svg is not None, width=110 if svg else None)
+    console.print("[dim]$[/dim] wordgrad optimize examples/ticket_triage/wordgrad.toml")
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "runs.db"
+        with sqlite3.connect(store) as database:
+            database.executescript(lzma.decompress(LEDGER.read_bytes()).decode())
+        opened = Database(store)
+        (recorded,) = runs.runs(opened)
+        settings = runs.settings(opened, recorded.id)
+        opened.close()
+        config = configs.parse(settings["source"], ROOT / settings["config"])
+        with Run(store, resume=recorded.id) as run:
+            job = jobs.build(config, engine_of=lambda table: get_engine(table.engine or "local"), seed=run.seed)
+            finish(run, job, config, console=console, seed=run.seed, write=False, as_json=False)
+    if svg is not None:
+        console.save_svg(str(svg), title="wordgrad")
+
+
+if __name__ == "__main__":
+    main()
