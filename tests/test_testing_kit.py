@@ -232,3 +232,31 @@ def test_a_busy_lock_cannot_stop_the_clock() -> None:
 
     assert wg.map(locked, ["a", "b"]) == ["a", "b"]
     assert clock.rounds == 2
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_call_leaves_its_reply_and_the_clock() -> None:
+    """A call that nobody waits for any more takes no reply from the queue and no time on the clock."""
+    clock = VirtualClock()
+    patient = RuleEngine(echo, clock=clock, latency_s=1.0)
+    engine = ScriptedEngine("hello", clock=clock, latency_s=60.0)
+
+    async def cancelled() -> None:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(engine.complete, asked("hi"))
+                await patient.complete(asked("wait"))
+                scope.cancel()
+
+    with anyio.fail_after(20):
+        await cancelled()
+        completion = await engine.complete(asked("hi again"))
+
+    assert completion.text == "hello"
+    assert (clock.rounds, clock.now_s) == (2, 61.0)
+
+
+def test_a_script_line_needs_a_reply() -> None:
+    """A line without replies is a mistake, said at once."""
+    with pytest.raises(wg.UsageError, match="at least one reply"):
+        ScriptedEngine().script(role="answer")
