@@ -31,7 +31,8 @@ class Breaker(Wrapper):
         """
         if self._in_a_row >= self._limit:
             raise EngineError(
-                f"{self.name} refused {self._in_a_row} calls in a row and is asked no more; its last words: {self._last}",
+                f"{self.name} refused {self._in_a_row} calls in a row and is asked no more. Its last words: "
+                f"{self._last}",
                 retryable=False,
             )
         try:
