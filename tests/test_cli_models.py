@@ -17,6 +17,7 @@ FILE = weights.find(weights.DEFAULT).file
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where weights lie in this test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = tmp_path / "wordgrad" / "models"
     folder.mkdir(parents=True)

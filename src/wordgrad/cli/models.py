@@ -32,7 +32,7 @@ def list_models() -> None:
 
 
 @app.command()
-def pull(name: Name = weights.DEFAULT, yes: Yes = False) -> None:  # noqa: FBT002 - typer makes it `--yes`
+def pull(name: Name = weights.DEFAULT, yes: Yes = False) -> None:
     """Download, verify and keep a model; goes on where an earlier pull stopped."""
     typer.echo(ensure(Console(stderr=True), yes=yes, name=name))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from pathlib import Path
 
 import anyio.to_thread
@@ -46,7 +45,7 @@ class LocalEngine:
     async def complete(self, request: Request) -> Completion:
         """Answer one request; cancelling closes the connection, and the server then drops the request."""
         server = await anyio.to_thread.run_sync(llama.server, self._file())
-        return await self._wire(os.getpid(), server.address, server.api_key).complete(request)
+        return await self._wire(server.address, server.api_key).complete(request)
 
     def count_tokens(self, text: str) -> int:
         """An upper bound: one token a byte, which no tokenizer of these models exceeds.
@@ -68,7 +67,7 @@ class LocalEngine:
             )
         return found
 
-    def _connect(self, pid: int, address: str, api_key: str) -> OpenAIEngine:
+    def _connect(self, address: str, api_key: str) -> OpenAIEngine:
         return OpenAIEngine(
             self.name,
             self.model,
