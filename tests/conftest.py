@@ -41,7 +41,7 @@ def this_machine_only(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
     """Refuse connections to other machines, and hide the keys that would pay for calls and the user's settings."""
     monkeypatch.setattr(socket.socket, "connect", _guarded(socket.socket.connect))
     monkeypatch.setattr(socket.socket, "connect_ex", _guarded(socket.socket.connect_ex))
-    for name in [*_KEYS, *(each for each in os.environ if each.startswith("WORDGRAD_"))]:
+    for name in [*_KEYS, *(each for each in os.environ if each.startswith("WORDGRAD_") and each != "WORDGRAD_GOLDEN")]:
         if request.node.get_closest_marker("local_model") is None or name in _KEYS:
             monkeypatch.delenv(name, raising=False)
 

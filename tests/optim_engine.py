@@ -42,7 +42,7 @@ class Engine:
 
 def json_reply(value: str) -> str:
     """A reply that an engine with schemas would give."""
-    return json.dumps({"plan": "better", "value": value})
+    return json.dumps({"value": value})
 
 
 def marked_reply(request: Request, value: str) -> str:

@@ -22,16 +22,19 @@ Make = Callable[[str], Engine]
 
 
 def chat(address: str) -> Engine:
+    """Chat completions."""
     return OpenAIEngine("openai:m", "m", base_url=f"{address}/v1", api_key=KEY)
 
 
 def responses(address: str) -> Engine:
+    """OpenAI's own API, at another address."""
     engine = OpenAIEngine("gpt-4o", "m", base_url=f"{address}/v1", api_key=KEY)
     engine.official = True
     return engine
 
 
 def claude(address: str) -> Engine:
+    """The Messages API."""
     return AnthropicEngine("anthropic:m", "m", base_url=address, api_key=KEY)
 
 
@@ -39,6 +42,8 @@ ENGINES = pytest.mark.parametrize("make", [chat, responses, claude])
 
 
 def completed(engine: Engine, request: Request) -> Completion:
+    """The completion, within a time limit; connections are closed."""
+
     async def main() -> Completion:
         try:
             with anyio.fail_after(10):
@@ -52,11 +57,12 @@ def completed(engine: Engine, request: Request) -> Completion:
 def ask(make: Make, answer: Answer, request: Request = REQUEST) -> object:
     """The completion, or the error."""
     with FakeServer(lambda _: answer) as server:
-
         try:
             return completed(make(server.address), request)
         except wg.EngineError as error:
-            assert KEY not in str(error)
+            shown = str(error)
+            if KEY in shown:
+                raise AssertionError("the key is in the message") from error
             return error
 
 

@@ -18,7 +18,7 @@ GOOD = "Answer {question} in one word. 一語で答える 🎫"
 PIECES = [
     "I'm sorry, I can't help with that.", "TERMINATE", "", " ", "\n", "{", "}", '"', "\\", "\\ud800", "\ud800", "\x00",
     "<new>", "</new>", "<new-", "</new-00000000>", "<value>", "</current-1f2e3d4c>", "```json\n", "```", "null", "NaN",
-    '{"value": ', '{"plan": "p", "value": "v"}', "{question}", "{Question}", "日本語", "🎫", "שלום", "\u202e", "[" * 200,
+    '{"value": ', '{"why": "p", "value": "v"}', "{question}", "{Question}", "日本語", "🎫", "שלום", "\u202e", "[" * 200,
 ]  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def hostile(rng: random.Random, request: Request, *, schema: bool) -> str | Comp
     asked = request.messages[-1].text
     whole = json_reply(GOOD) if schema else marked_reply(request, GOOD)
     place = rng.randrange(len(whole))
-    other = {rng.choice(["value", "plan", "x"]): rng.choice([GOOD, "", 3, None, [GOOD]])}
+    other = {rng.choice(["value", "why", "x"]): rng.choice([GOOD, "", 3, None, [GOOD]])}
     replies: list[str | Completion] = [
         whole,
         whole[:place],

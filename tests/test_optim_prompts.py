@@ -196,7 +196,7 @@ def test_a_long_value_is_changed_in_places(schema: bool) -> None:
 
     def rule(request: Request) -> str:
         if schema:
-            return json.dumps({"plan": "", "edits": [{"find": "Be kind.", "replace": "Be brief."}]})
+            return json.dumps({"edits": [{"find": "Be kind.", "replace": "Be brief."}]})
         tag = re.findall(r"<find-(new-[0-9a-f]+)>", request.messages[-1].text)[-1]
         return f"<find-{tag}>Be kind.</find-{tag}>\n<with-{tag}>Be brief.</with-{tag}>"
 

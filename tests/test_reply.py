@@ -76,7 +76,7 @@ def test_a_marked_reply_cut_anywhere() -> None:
 
 def test_a_json_reply_cut_anywhere() -> None:
     """No proper beginning of a reply is readable."""
-    whole = json.dumps({"plan": "shorter", "value": 'Say "hi" {to} them.'})
+    whole = json.dumps({"value": 'Say "hi" {to} them.'})
 
     for end in range(len(whole)):
         with pytest.raises(UnreadableReply):
@@ -86,7 +86,7 @@ def test_a_json_reply_cut_anywhere() -> None:
 @pytest.mark.parametrize(
     ("reply", "value"),
     [
-        ('{"plan": "p", "value": "v"}', "v"),
+        ('{"why": "p", "value": "v"}', "v"),
         (' \n{"value": "v"}\n', "v"),
         ('```json\n{"value": "v"}\n```', "v"),
         ('```\n{"value": "v"}\n```\n', "v"),
@@ -107,7 +107,7 @@ def test_json_replies(reply: str, value: str) -> None:
         "null",
         "[]",
         "I'm sorry, I can't help with that.",
-        '{"plan": "p"}',
+        '{"why": "p"}',
         '{"value": null}',
         '{"value": 5}',
         '{"value": ["v"]}',
@@ -175,7 +175,7 @@ def change(find: str, new: str) -> str:
 def test_edits(changes: list[tuple[str, str]], text: str) -> None:
     """Changes are made at the places that they quote, all at once, marked or as JSON."""
     reply = "Here:\n" + "\n\n".join(change(find, new) for find, new in changes)
-    as_json = json.dumps({"plan": "", "edits": [{"find": find, "replace": new} for find, new in changes]})
+    as_json = json.dumps({"edits": [{"find": find, "replace": new} for find, new in changes]})
 
     assert edited("one two three\nfour", read_edits(reply, MARK)) == text
     assert edited("one two three\nfour", read_json(as_json, EditReply).edits) == text

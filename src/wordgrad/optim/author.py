@@ -123,6 +123,9 @@ async def together(works: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
 
 def _records(gradients: Sequence[Gradient]) -> list[Record]:
     aims = list(dict.fromkeys(each.objective for each in gradients))
+    # Records that wanted the same output stand together: what they share is then plain to see, to a small model too.
+    outputs = list(dict.fromkeys(each.expected for each in gradients))
+    ordered = sorted(gradients, key=lambda each: outputs.index(each.expected))
     return [
         Record(
             change=each.text,
@@ -136,7 +139,7 @@ def _records(gradients: Sequence[Gradient]) -> list[Record]:
             keep=each.keep,
             severity=each.severity,
         )
-        for each in gradients
+        for each in ordered
     ]
 
 
@@ -194,7 +197,7 @@ async def _candidate(job: Job, work: Work, number: int) -> Rewrite:
         completion = await wrapped(job.engine).complete(request)
         reply, reasons = _read(job, completion, asked)
         if not reasons:
-            return replace(made, after=reply.value, plan=reply.plan, calls=calls, reasons=())
+            return replace(made, after=reply.value, calls=calls, reasons=())
         made = replace(made, calls=calls, reasons=reasons)
         asked = prompts.repair(asked, completion.text, reasons)
     return made
@@ -233,7 +236,7 @@ def _parsed(completion: Completion, asked: Asked, before: str) -> RewriteReply:
         raise UnreadableReply("the model refused to reply")
     if asked.by_edits and asked.as_json:
         reply = prompts.read_json(completion.text, EditReply)
-        return RewriteReply(plan=reply.plan, value=prompts.edited(before, reply.edits))
+        return RewriteReply(value=prompts.edited(before, reply.edits))
     if asked.by_edits:
         return RewriteReply(value=prompts.edited(before, prompts.read_edits(completion.text, asked.delimiter)))
     if asked.as_json:

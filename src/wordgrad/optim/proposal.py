@@ -18,8 +18,6 @@ class Rewrite:
     """Of the value that it was made from."""
     before: str
     after: str = ""
-    plan: str = ""
-    """The model's own words on what it changed."""
     reasons: tuple[str, ...] = ()
     calls: int = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -14,7 +15,7 @@ from wordgrad.types import Message
 
 _SLOT = re.compile(r"\{\{([a-z_]+)\}\}")
 _BREAK = "\n---\n"
-"""Between the system message, which has no slots, and the user message."""
+"""Between the messages: the system's, then pairs of an example and its reply, which have no slots, then the user's."""
 _DIGITS = 8
 
 
@@ -46,16 +47,24 @@ def render(name: str, /, **slots: str) -> str:
     return _filled(name, _template(name), slots)
 
 
-def prompt(name: str, /, **slots: str) -> Prompt:
-    """The file `name`.md as messages: the fixed system part, so that prefix caches hit, then the filled user part.
+def prompt(name: str, /, reply: Callable[[str], str] = str, **slots: str) -> Prompt:
+    """The file `name`.md as messages: the fixed parts first, so that prefix caches hit, then the filled user part.
+
+    Args:
+        name: The file's.
+        reply: Puts an example's reply into the form that is asked for.
+        slots: What the user part is filled with.
 
     Raises:
         UsageError: The slots given are not the user part's.
     """
     # Split first: a value that holds the break stays in one message.
-    system, _, user = _template(name).partition(_BREAK)
-    messages = (Message("system", (system.strip(),)), Message("user", (_filled(name, user, slots).strip(),)))
-    return Prompt(messages, template_hash(name))
+    system, *examples, user = (part.strip() for part in _template(name).split(_BREAK))
+    messages = [Message("system", (system,))]
+    for asked, said in zip(examples[::2], examples[1::2], strict=True):
+        messages += [Message("user", (asked,)), Message("assistant", (reply(said),))]
+    messages.append(Message("user", (_filled(name, user, slots).strip(),)))
+    return Prompt(tuple(messages), template_hash(name))
 
 
 def _filled(name: str, template: str, slots: dict[str, str]) -> str:

@@ -47,9 +47,8 @@ class NodeReply(Reply):
 
 
 class RewriteReply(Reply):
-    """A new value, and why."""
+    """A new value."""
 
-    plan: str = ""
     value: str
 
 
@@ -64,7 +63,6 @@ class Edit(Reply):
 class EditReply(Reply):
     """Changes to a long value, and why."""
 
-    plan: str = ""
     edits: list[Edit] = Field(min_length=1)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +14,8 @@ from wordgrad.types import Message
 
 _MARK = re.compile(r"^</([A-Za-z0-9]+-[0-9a-f]{8,})>$", re.MULTILINE)
 _REASON_CHARS = 500
+_FEW = 12
+_SHORT = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +104,7 @@ class Asked:
     @property
     def marks(self) -> tuple[str, ...]:
         """The delimiters of the fences in the prompt, which no value may hold, and of the reply's tags."""
-        return (self.delimiter, *_MARK.findall(self.prompt.messages[1].text))
+        return (self.delimiter, *_MARK.findall("\n".join(each.text for each in self.prompt.messages)))
 
 
 def rewrite(work: Work, *, as_json: bool) -> Asked:
@@ -154,11 +159,28 @@ def _asked(name: str, work: Work, *, as_json: bool, evidence_only: bool) -> Aske
         ),
         "emphasis": f"{work.emphasis}\n\n" if work.emphasis else "",
     }
+    if name == "rewrite":
+        slots["wanted"] = section("The outputs that were wanted", _wanted(work.records), "wanted")
     if not evidence_only:
         slots["history"] = section("What was tried before, oldest first", work.history, "history")
     delimiter = mark("new", "\n".join(slots.values()))
     asked = Asked(prompt=Prompt((), ""), delimiter=delimiter, as_json=as_json, by_edits=name == "rewrite_edits")
-    return replace(asked, prompt=prompt(name, **slots, form=_form(asked)))
+    return replace(asked, prompt=prompt(name, functools.partial(_replied, asked), **slots, form=_form(asked)))
+
+
+def _replied(asked: Asked, text: str) -> str:
+    """An example's new text, in the form that is asked for."""
+    if asked.as_json:
+        return json.dumps({"value": text}, ensure_ascii=False)
+    return f"<{asked.delimiter}>\n{text}\n</{asked.delimiter}>"
+
+
+def _wanted(records: Sequence[Record]) -> str:
+    """The wanted outputs with how often each was, where they are few and short: the small set that they come from."""
+    counts = Counter(one_line(record.expected) for record in records if record.expected)
+    if len(counts) > _FEW or any(len(each) > _SHORT for each in counts):
+        return ""
+    return ", ".join(f"{each} ({count})" for each, count in counts.items())
 
 
 def _listed(texts: Sequence[str]) -> str:
@@ -171,11 +193,10 @@ def _form(asked: Asked) -> str:
     tag = asked.delimiter
     if asked.as_json and asked.by_edits:
         return (
-            'Reply with JSON only: {"plan": "one sentence: what you change, and why", '
-            '"edits": [{"find": "exact words of the current text", "replace": "the words in their place"}]}'
+            'Reply with JSON only: {"edits": [{"find": "exact words of the current text", "replace": "the words in their place"}]}'
         )
     if asked.as_json:
-        return 'Reply with JSON only: {"plan": "one sentence: what you change, and why", "value": "the whole new text"}'
+        return 'Reply with JSON only: {"value": "the whole new text"}'
     # Here and below the closing mark comes first: a reply that repeats these words then holds no text between the two.
     if asked.by_edits:
         return (
