@@ -16,9 +16,9 @@ from wordgrad.errors import UsageError
 SLOTS = 2
 """Requests worked on at once.
 
-Reading prompts is what takes the time, and each slot reads a shared prefix for itself. Measured on two cores, calls a
-second with 1, 2 and 4 slots: one-word replies 1.9, 1.6, 1.5; replies of 24 tokens 0.66, 0.74, 0.78; a new prefix every
-six calls 1.4, 1.3, 0.7. One pool of context for all slots was no faster, and a cache in q8_0 slower.
+Reading prompts is what takes the time, and each slot reads a shared prefix for itself. Calls a second with 1, 2 and 4
+slots on two cores (one run each, on a machine with other work: good to a fifth): one-word replies 1.9, 1.6, 1.5;
+replies of 24 tokens 0.7, 0.7, 0.8; a new prefix every six calls 1.4, 1.3, 0.7.
 """
 
 CONTEXT_TOKENS = 8192
