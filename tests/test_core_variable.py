@@ -72,7 +72,7 @@ def test_f_string_of_what_is_trained_is_refused() -> None:
     system = prompt()
 
     with pytest.raises(wg.UsageError, match=r"\{v\.value\}.*wordgrad\.format"):
-        f"{system}"  # noqa: B018 - formatting is the act
+        f"{system}"
 
 
 def test_f_string_of_data_is_its_text() -> None:
@@ -322,12 +322,10 @@ def test_mermaid_shows_a_pending_graph() -> None:
     """The drawing never blocks, and nothing in a text can break it."""
     drawn = wg.to_mermaid(wg.format("{a}", a=prompt('"]; click', "a role")))
 
-    assert drawn == "\n".join(
-        [
-            "flowchart TD",
-            '  v0["a role: #39;#34;#93;#59; click#39;"]:::trainable',
-            '  v1["a filled template: #39;#34;#93;#59; click#39;"]',
-            "  v0 -->|format| v1",
-            "  classDef trainable stroke-width:3px",
-        ]
-    )
+    assert drawn.splitlines() == [
+        "flowchart TD",
+        '  v0["a role: #39;#34;#93;#59; click#39;"]:::trainable',
+        '  v1["a filled template: #39;#34;#93;#59; click#39;"]',
+        "  v0 -->|format| v1",
+        "  classDef trainable stroke-width:3px",
+    ]
