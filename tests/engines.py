@@ -21,7 +21,8 @@ def verdicts(request: Request, **changes: str) -> Mapping[str, JSON]:
     found = _ASKED.search(request.messages[-1].text)
     assert found is not None, "no critic was asked"
     parts: list[JSON] = [{**_CHANGE, "part": label, **_change(changes, label)} for label in found[1].split(", ")]
-    return parts[0] if " alone." in request.messages[-1].text else {"parts": parts}  # type: ignore[return-value]
+    assert request.schema is not None, "the engine has schemas"
+    return {"parts": parts} if request.schema["title"] == "NodeReply" else parts[0]  # type: ignore[return-value]
 
 
 def _change(changes: Mapping[str, str], label: str) -> dict[str, str]:

@@ -1,0 +1,550 @@
+"""The backward pass: who gets feedback, how often, in which words, and what it costs."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+
+import wordgrad as wg
+from engines import Model, prompt, texts, verdicts
+from wordgrad.core.function import Feedback, Node
+from wordgrad.core.value import Result
+from wordgrad.types import Request
+
+JUDGED = "Is it true?"
+
+
+def judged(model: Model, output: wg.Variable, **more: object) -> wg.Variable:
+    """A critique of `output` by a model."""
+    return wg.TextLoss(JUDGED, engine=model)(output, **more)  # type: ignore[arg-type]
+
+
+def always_wrong(output: str, target: str) -> tuple[float, str]:
+    """Nothing is good enough."""
+    return 0.0, f"{output} is wrong."
+
+
+def passes(output: str, target: str) -> float:
+    """All is well."""
+    return 1.0
+
+
+class Rule(wg.Function):
+    """A Function whose backward rule returns what it was made with, and keeps what it was given."""
+
+    name = "rule"
+
+    def __init__(self, *said: Feedback) -> None:
+        self.said = said
+        self.seen: list[list[str]] = []
+
+    async def forward(self, node: Node, inputs: tuple[Result, ...]) -> Result:
+        """The inputs' texts in a row."""
+        return Result(value="".join(str(each.value) for each in inputs))
+
+    def backward(self, ctx: wg.Context, grads: Sequence[wg.Gradient]) -> Sequence[Feedback]:
+        """Written by the test."""
+        self.seen.append([each.text for each in grads])
+        return self.said
+
+
+# ---- the losses
+
+
+def test_each_loss_gives_a_gradient() -> None:
+    """N losses of one parameter leave N gradients on it: none is dropped."""
+    model, system = Model(), prompt()
+    answer = wg.BlackboxLLM(model, system)
+
+    with wg.backward_engine(model):
+        wg.backward([judged(model, answer(f"{n}")) for n in range(5)])
+
+    assert texts(system) == ["Be exact."] * 5
+    assert len({each.example for each in system.gradients}) == 5
+
+
+def _grads(gather: Callable[[list[wg.Variable]], None]) -> list[tuple[str, str, int]]:
+    """The gradients of three losses of one run, by text, objective and slot, when `gather` goes backward."""
+    model, system = Model(judgement=lambda request: f"wrong: {len(request.messages)}"), prompt()
+    with wg.Run(), wg.backward_engine(model):
+        gather([judged(model, wg.BlackboxLLM(model, system)(f"{n}")) for n in range(3)])
+    return [(each.text, each.objective, each.slot) for each in system.gradients]
+
+
+@pytest.mark.parametrize(
+    "gather",
+    [
+        lambda losses: wg.sum(losses).backward(),
+        lambda losses: wg.sum([losses[0], wg.sum(losses[1:])]).backward(),
+        lambda losses: sum(losses).backward(),
+        lambda losses: wg.sum([*losses, *losses]).backward(),
+        lambda losses: [loss.backward() for loss in losses],
+    ],
+    ids=["wg.sum", "nested", "sum", "twice", "one by one"],
+)
+def test_a_sum_is_its_losses(gather: Callable[[list[wg.Variable]], None]) -> None:
+    """A sum of losses, however built, means what the list of them means: none dropped, none counted twice."""
+    assert _grads(gather) == _grads(wg.backward) == [("Be exact.", JUDGED, 0)] * 3
+
+
+def test_a_sum_never_blanks_the_objective() -> None:
+    """The critic of a summed loss is told what the output is judged by, and what the judge said."""
+    model, system = Model(judgement="The year is missing."), prompt()
+    losses = [judged(model, wg.BlackboxLLM(model, system)(question)) for question in ("one", "two")]
+
+    with wg.backward_engine(model):
+        wg.sum(losses).backward()
+
+    assert all(JUDGED in asked and "The year is missing." in asked for asked in model.asked("backward"))
+    assert model.count("backward") == 2
+
+
+def test_passing_costs_no_call() -> None:
+    """An example that passes leaves no gradient and asks no critic."""
+    model, system = Model(), prompt()
+    loss = wg.MetricLoss(passes)(wg.BlackboxLLM(model, system)("What?"), "this")
+
+    with wg.backward_engine(model):
+        loss.backward()
+
+    assert (system.gradients, model.count("backward")) == ((), 0)
+
+
+def test_the_judges_words_are_the_gradient() -> None:
+    """What a judge says of a solution is its gradient: no further call is made."""
+    model, solution = Model(judgement="Line 2 never ends."), prompt("while True: pass", "code")
+
+    judged(model, solution).backward()
+
+    (gradient,) = solution.gradients
+    assert (gradient.text, gradient.objective, gradient.output) == ("Line 2 never ends.", JUDGED, "while True: pass")
+    assert len(model.history) == 1
+
+
+def test_a_model_call_as_the_root_is_a_critique() -> None:
+    """An LLM node used as the root judges what it read: its reply is the gradient, and costs no further call."""
+    model, solution = Model("Too long."), prompt("A long text.", "essay")
+    judgement = wg.llm_call("You judge essays.", solution, engine=model)
+
+    judgement.backward()
+
+    (gradient,) = solution.gradients
+    assert (gradient.text, gradient.objective) == ("Too long.", "You judge essays.")
+    assert len(model.history) == 1
+
+
+def test_a_forgotten_loss_is_an_error() -> None:
+    """backward() on the reply of the prompt in training means that a loss was forgotten."""
+    answer = wg.BlackboxLLM(Model(), prompt())("What?")
+
+    with pytest.raises(wg.GraphError, match=r"without a loss: pass the reply to a loss, or .*output\.backward"):
+        answer.backward()
+
+
+def test_a_persons_words_are_the_roots_gradient() -> None:
+    """`output.backward("…")` gives the person's words to the output's critic, and on to its prompt."""
+    model, system = Model("Paris, I think."), prompt()
+    answer = wg.BlackboxLLM(model, system)("Capital of France?")
+
+    with wg.backward_engine(model):
+        answer.backward("Never say 'I think'.")
+
+    (asked,) = model.asked("backward")
+    assert "Never say 'I think'." in asked
+    assert "Paris, I think." in asked
+    assert (texts(answer), texts(system)) == (["Never say 'I think'."], ["Be exact."])
+    assert system.gradients[0].objective
+
+
+def test_two_remarks_never_replace_each_other() -> None:
+    """Each of a person's remarks is an objective of its own; the same one again is the same gradient."""
+    system = prompt("Be brief.")
+    text = wg.format("{s}!", s=system)
+    for words in ("Too short.", "Too rude.", "Too short."):
+        text.backward(words)
+
+    assert sorted(texts(system)) == ["Too rude.", "Too short."]
+
+
+def test_a_person_may_speak_of_many_outputs() -> None:
+    """The same words about two outputs are a gradient for each."""
+    system = prompt("Be brief.")
+    outputs = [wg.format(template, s=system) for template in ("{s}!", "{s}?")]
+
+    wg.backward(outputs, "Too short.")
+
+    assert texts(system) == ["Too short."] * 2
+
+
+# ---- what is refused
+
+
+def test_a_second_backward_is_an_error() -> None:
+    """A loss is used once; `retain_graph=True` on the first call allows a second."""
+    model, solution = Model(), prompt()
+    loss, kept = judged(model, solution), judged(model, solution)
+    loss.backward()
+    kept.backward(retain_graph=True)
+    kept.backward()
+
+    for spent in (loss, kept):
+        with pytest.raises(wg.GraphError, match=r"already called.*retain_graph=True"):
+            spent.backward()
+
+
+def test_one_spent_loss_in_a_sum_is_an_error() -> None:
+    """The rule holds for the losses of a sum, and no other loss of it is used."""
+    model, solution = Model(), prompt()
+    spent, fresh = judged(model, solution), judged(model, solution)
+    spent.backward()
+    solution.zero_grad()
+
+    with pytest.raises(wg.GraphError, match="already called"):
+        wg.sum([fresh, spent]).backward()
+
+    assert solution.gradients == ()
+    fresh.backward()
+
+
+def test_a_reassigned_variable_is_an_error() -> None:
+    """Feedback is about the value that forward read, so an assignment in between is an error."""
+    model, system = Model(), prompt()
+    loss = judged(model, wg.BlackboxLLM(model, system)("What?"))
+    loss.value  # noqa: B018 - the call is done
+    system.value = "Answer at length."
+
+    with wg.backward_engine(model), pytest.raises(wg.GraphError, match="'system prompt' was reassigned after forward"):
+        loss.backward()
+
+    assert system.gradients == ()
+
+
+def test_a_call_keeps_the_value_it_was_made_with() -> None:
+    """A later assignment never reaches a call that is already out."""
+    model, system = Model(lambda request: request.messages[0].text), prompt("old")
+    answer = wg.BlackboxLLM(model, system)("What?")
+    system.value = "new"
+
+    assert answer.value == "old"
+
+
+def test_no_history_is_an_error() -> None:
+    """backward() on a Variable that no call made says how to connect feedback."""
+    with pytest.raises(wg.GraphError, match=r"has no history.*output of a loss.*accumulate_grad"):
+        prompt().backward()
+
+
+def test_nothing_to_train_is_an_error() -> None:
+    """backward() with nothing trainable behind it names the nearest Variable that could require grad."""
+    model = Model()
+    answer = wg.BlackboxLLM(model, wg.Variable("Answer.", "system prompt"))("What?")
+
+    with pytest.raises(wg.GraphError, match=r"requires grad: the nearest Variable is .*requires_grad=True"):
+        judged(model, answer).backward()
+
+
+def test_no_grad_cuts_the_graph() -> None:
+    """What is called inside `no_grad()` requires no grad."""
+    model = Model()
+    with wg.no_grad():
+        answer = wg.BlackboxLLM(model, prompt())("What?")
+
+    assert not answer.requires_grad
+
+
+@pytest.mark.parametrize("said", [("a",), ("a", "b", "c")])
+def test_gradients_are_counted(said: tuple[str, ...]) -> None:
+    """A rule that returns too few or too many gradients is an error that names it."""
+    output = Rule(*said).apply(prompt(), prompt())
+
+    with pytest.raises(wg.GraphError, match=f"'rule' returned {len(said)} gradients for 2 inputs"):
+        output.backward("no")
+
+
+def test_a_failed_root_raises_its_error() -> None:
+    """An outage is no feedback: backward() raises it, and nothing is accumulated."""
+    model, system = Model(wg.EngineError("down", retryable=False)), prompt()
+    loss = judged(model, wg.BlackboxLLM(model, system)("What?"))
+
+    with pytest.raises(wg.NodeError, match="down"):
+        loss.backward()
+
+    assert system.gradients == ()
+
+
+def test_a_dead_critic_leaves_no_gradient() -> None:
+    """A critic that cannot be reached raises, and of a batch nothing is accumulated, so that it can be run again."""
+
+    def critic(request: Request) -> object:
+        text = request.messages[-1].text
+        return wg.EngineError("down", retryable=False) if "second" in text else verdicts(request)
+
+    model, system = Model(critic=critic), prompt()  # type: ignore[arg-type]
+    losses = [judged(model, wg.BlackboxLLM(model, system)(question)) for question in ("first", "second")]
+
+    with wg.backward_engine(model):
+        with pytest.raises(wg.EngineError, match="down"):
+            wg.backward(losses)
+        assert system.gradients == ()
+        losses[0].backward()
+
+    assert texts(system) == ["Be exact."]
+
+
+def test_no_backward_engine_is_an_error() -> None:
+    """A critic is never looked for: without a default engine the error says how to set one."""
+    model, system = Model(), prompt()
+
+    with pytest.raises(wg.UsageError, match="set_backward_engine"):
+        judged(model, wg.BlackboxLLM(model, system)("What?")).backward()
+
+
+# ---- how feedback travels
+
+
+def test_dead_branches_cost_nothing() -> None:
+    """A call with nothing to train behind it gets no critic."""
+    model, system = Model(), prompt()
+    fixed = wg.BlackboxLLM(model, "Say something.")("About what?")
+    answer = wg.BlackboxLLM(model, system)([fixed, "Now answer."])
+
+    with wg.backward_engine(model):
+        judged(model, answer).backward()
+
+    assert (model.count("forward"), model.count("backward")) == (2, 1)
+
+
+def test_one_critic_call_covers_all_parts() -> None:
+    """`per_node` asks once about all inputs that need feedback; each gets its own change, and the rest is shown."""
+    model = Model(critic=lambda request: verdicts(request, P1="Be brief.", P3="Ask for one city."))
+    system, template = prompt("Answer."), prompt("Which?", "question")
+    answer = wg.llm_call(system, ["France.", template], engine=model)
+
+    with wg.backward_engine(model):
+        judged(model, answer).backward()
+
+    (asked,) = model.asked("backward")
+    assert "Answer for P1, P3" in asked
+    assert "France." in asked
+    assert (texts(system), texts(template)) == (["Be brief."], ["Ask for one city."])
+
+
+def test_per_edge_asks_for_each_part() -> None:
+    """`per_edge` asks one critic for each input that needs feedback, as in the TextGrad paper."""
+    model, system, question = Model(), prompt(), prompt("Which?", "question")
+    loss = judged(model, wg.llm_call(system, ["France.", question], engine=model))
+
+    with wg.backward_engine(model):
+        loss.backward(strategy=wg.per_edge)
+
+    assert [asked.rpartition("Answer for ")[2][:2] for asked in model.asked("backward")] == ["P1", "P3"]
+    assert (texts(system), texts(question)) == (["Be exact."], ["Be exact."])
+
+
+def test_fused_asks_once_for_the_trace() -> None:
+    """`fused` asks one critic about every parameter of a trace; it sees each step."""
+    model, prompts = Model("step"), [prompt("First.", "one"), prompt("Then.", "two")]
+    text: wg.Variable | str = "start"
+    for each in prompts:
+        text = wg.BlackboxLLM(model, each)(text)
+    assert isinstance(text, wg.Variable)
+
+    with wg.backward_engine(model):
+        judged(model, text).backward(strategy=wg.fused)
+
+    (asked,) = model.asked("backward")
+    assert all(shown in asked for shown in ("Step 1", "Step 2", "First.", "Then.", JUDGED, "It is wrong."))
+    assert [texts(each) for each in prompts] == [["Be exact."], ["Be exact."]]
+
+
+@pytest.mark.parametrize("strategy", [wg.per_node, wg.per_edge, wg.fused])
+def test_objectives_are_never_mixed(strategy: object) -> None:
+    """Several objectives of one output are several critic calls, and each leaves its own gradient."""
+    model, system = Model(), prompt()
+    losses = wg.objectives(truth=wg.TextLoss("Is it true?", model), length=wg.TextLoss("Is it short?", model))
+
+    with wg.backward_engine(model):
+        losses(wg.BlackboxLLM(model, system)("What?")).backward(strategy=strategy)  # type: ignore[arg-type]
+
+    asked = model.asked("backward")
+    assert [("true" in each, "short" in each) for each in asked] in ([(True, False), (False, True)],)
+    assert sorted(each.objective for each in system.gradients) == ["Is it short?", "Is it true?"]
+
+
+def test_the_original_feedback_reaches_every_step() -> None:
+    """Each critic of a chain sees the loss's own words beside its reader's request, not a paraphrase of them."""
+    model = Model("step", judgement="The year 1789 is wrong.")
+    prompts = [prompt(f"Step {n}.", f"prompt {n}") for n in range(3)]
+    text: wg.Variable | str = "start"
+    for each in prompts:
+        text = wg.BlackboxLLM(model, each)(text)
+    assert isinstance(text, wg.Variable)
+
+    with wg.backward_engine(model):
+        judged(model, text).backward()
+
+    asked = model.asked("backward")
+    assert len(asked) == 3
+    assert all("The year 1789 is wrong." in each and JUDGED in each for each in asked)
+    assert ["Be exact." in each for each in sorted(asked, key=lambda each: "Step 2." not in each)] == [
+        False,
+        True,
+        True,
+    ]
+
+
+def test_only_blamed_parts_get_feedback() -> None:
+    """A part that the critic finds fine gets no gradient, and nothing before it a call."""
+
+    def critic(request: Request) -> object:
+        fine = {"part": "P2", "verdict": "none", "change": ""}
+        return {"parts": [{"part": "P1", "verdict": "mine", "change": "Cite."}, fine]}
+
+    model, first, second = Model(critic=critic), prompt("A", "first"), prompt("B", "second")  # type: ignore[arg-type]
+    answer = wg.BlackboxLLM(model, second)(wg.BlackboxLLM(model, first)("What?"))
+
+    with wg.backward_engine(model):
+        judged(model, answer).backward()
+
+    assert (texts(first), texts(second), model.count("backward")) == ([], ["Cite."], 1)
+
+
+def test_an_unreadable_critic_loses_no_feedback() -> None:
+    """Where a critic's reply and its repair cannot be read, the loss's own words stand."""
+    model, system = Model(judgement="Too long.", critic="I cannot say."), prompt()
+
+    with wg.backward_engine(model):
+        judged(model, wg.BlackboxLLM(model, system)("What?")).backward()
+
+    assert (texts(system), model.count("backward")) == (["Too long."], 2)
+
+
+def test_the_critic_is_told_of_a_cut_reply() -> None:
+    """A reply cut at its limit is a value that is judged; judge and critic are told that it was cut."""
+    model, system = Model(wg.Completion(text="It is", finish="length")), prompt()
+    answer = wg.BlackboxLLM(model, system)("What?")
+
+    with wg.backward_engine(model):
+        judged(model, answer).backward()
+
+    assert (answer.finish, answer.value) == ("length", "It is")
+    assert all("cut off" in each for purpose in ("judge", "backward") for each in model.asked(purpose))
+
+
+def test_a_value_used_twice_has_two_gradients() -> None:
+    """Feedback is kept for each use: a text joined with itself gets one gradient for each place."""
+    system = prompt("ab")
+    (system + system).backward("No.")
+
+    assert [(each.slot, each.segment) for each in system.gradients] == [(0, "part 1 of 2"), (1, "part 2 of 2")]
+
+
+def test_plus_does_not_double() -> None:
+    """A sum of twelve texts gives each operand one gradient in the feedback's own length."""
+    parts = [prompt(f"{n}", f"part {n}") for n in range(12)]
+    joined = parts[0]
+    for part in parts[1:]:
+        joined += part
+
+    joined.backward("Shorter, please.")
+
+    assert joined.value == "01234567891011"
+    assert [texts(part) for part in parts] == [["Shorter, please."]] * 12
+
+
+def test_a_diamond_runs_each_call_once() -> None:
+    """A call runs backward when all its readers have, with the feedback of every one of them."""
+    shared, left, right, top = Rule("deep"), Rule("left"), Rule("right"), Rule("l", "r")
+    system = prompt()
+    middle = shared.apply(system)
+    top.apply(left.apply(middle), right.apply(middle)).backward("root")
+
+    assert (top.seen, left.seen, right.seen) == ([["root"]], [["l"]], [["r"]])
+    assert shared.seen == [["left", "right"]]
+    assert texts(system) == ["deep"]
+
+
+def test_template_slots_get_the_feedback_with_their_name() -> None:
+    """The feedback on a filled template goes to each slot's Variable, and says which slot it was."""
+    tone, facts = prompt("kind", "tone"), prompt("true", "facts")
+    wg.format("Be {tone} and {facts}; keep {braces}.", tone=tone, facts=facts).backward("Too vague.")
+
+    assert [(each.text, each.segment) for each in (*tone.gradients, *facts.gradients)] == [
+        ("Too vague.", "slot 'tone' of a template"),
+        ("Too vague.", "slot 'facts' of a template"),
+    ]
+
+
+def test_evidence_travels_with_a_gradient() -> None:
+    """A gradient holds what was asked, what was answered, what was wanted and the score."""
+    model, system = Model("Lyon"), prompt("Name the city.")
+    loss = wg.MetricLoss(always_wrong, objective="the right city")
+    with wg.backward_engine(model):
+        loss(wg.BlackboxLLM(model, system)("Capital of France?"), "Paris", example="row 7").backward()
+
+    (made,) = system.gradients
+    assert (made.input, made.output, made.expected, made.score) == ("Capital of France?", "Lyon", "Paris", 0.0)
+    assert (made.example, made.objective, made.feedback) == ("row 7", "the right city", "Lyon is wrong.")
+
+
+def test_an_examples_gradient_is_replaced_by_its_retry() -> None:
+    """A second pass over the same graph replaces what the first one said: duplicates cannot matter."""
+    model, system = Model(), prompt()
+    loss = judged(model, wg.BlackboxLLM(model, system)("What?"))
+
+    with wg.backward_engine(model):
+        loss.backward(retain_graph=True)
+        loss.backward()
+
+    assert texts(system) == ["Be exact."]
+
+
+@pytest.mark.anyio
+async def test_abackward() -> None:
+    """`abackward()` is `backward()` for async code."""
+    model, solution = Model(judgement="Too long."), prompt()
+
+    await judged(model, solution).abackward()
+
+    assert texts(solution) == ["Too long."]
+
+
+# ---- size
+
+
+def test_a_long_chain_of_model_calls() -> None:
+    """Feedback travels through 1,200 model calls: one critic call each, and no recursion."""
+    model, system = Model("x"), prompt()
+    answer = wg.BlackboxLLM(model, system)
+    text = answer("start")
+    for _ in range(1_199):
+        text = answer(text)
+
+    with wg.backward_engine(model):
+        judged(model, text).backward()
+
+    assert (model.count("forward"), model.count("backward"), len(system.gradients)) == (1_200, 1_200, 1_200)
+
+
+def _through(depth: int) -> tuple[float, list[str]]:
+    """Seconds of processor time, and the gradients, of feedback through `depth` text operations."""
+    system = prompt("x")
+    gc.collect()
+    start = time.process_time()
+    text = system
+    for _ in range(depth):
+        text = wg.format("{t}", t=text)
+    text.backward("No.")
+    return time.process_time() - start, texts(system)
+
+
+def test_depth_costs_linear_time() -> None:
+    """Feedback travels through 20,000 text operations; ten times the depth does not cost a hundred times the time."""
+    short, _ = _through(2_000)
+    long, gradients = _through(20_000)
+
+    assert gradients == ["No."]
+    assert long < 40 * short
