@@ -138,13 +138,20 @@ def _migrate(connection: sqlite3.Connection, path: Path | str) -> None:
             f"the store {path} was written by a newer wordgrad (schema {found}, this one knows {len(steps)}): upgrade "
             "wordgrad, or name another store with --store"
         )
-    for number, step in enumerate(steps[found:], start=found + 1):
-        script = step.read_text(encoding="utf-8")
-        connection.executescript(
-            f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;"
-            if connection.execute("PRAGMA user_version").fetchone()[0] < number
-            else ""
-        )
+    if found == len(steps):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Read again: another process may have migrated the file while this one waited for it.
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        for step in steps[found:]:
+            for statement in step.read_text(encoding="utf-8").split(";\n"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {max(found, len(steps))}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
 
 
 @contextmanager

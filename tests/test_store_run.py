@@ -1,0 +1,559 @@
+"""Runs: what is kept, replayed, shared, limited and refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import anyio
+import pytest
+
+import wordgrad as wg
+from wordgrad.testing import RuleEngine
+from wordgrad.types import Completion, Price, Request, Sampling, Usage
+
+LIMIT_S = 60
+SMALL = Sampling(max_tokens=10)
+
+
+def echo(**options: object) -> RuleEngine:
+    """An engine that says its question again, and how often it was asked."""
+    return RuleEngine(lambda request: f"{request.messages[-1].text}!", **options)  # type: ignore[arg-type]
+
+
+def ask(engine: RuleEngine, question: str, **options: object) -> wg.Variable:
+    """One call, of few tokens."""
+    return wg.llm_call(None, question, engine=engine, options=SMALL, **options)  # type: ignore[arg-type]
+
+
+def rows(store: Path, sql: str) -> list[tuple[object, ...]]:
+    """What another program would read in the file."""
+    connection = sqlite3.connect(store)
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """The file of a store that is not there yet."""
+    return tmp_path / "kept" / "runs.db"
+
+
+# ---- replay
+
+
+def test_a_resumed_run_replays_without_a_call(store: Path) -> None:
+    """What a run had done is read when it is resumed: the same values, and nobody is asked."""
+    with wg.Run(store) as run:
+        first = [ask(echo(), f"q{number}").value for number in range(5)]
+    silent = RuleEngine(lambda _: AssertionError("asked again"))
+
+    with wg.Run(store, resume=run.id):
+        again = [ask(silent, f"q{number}").value for number in range(5)]
+
+    assert (again, silent.history) == (first, ())
+
+
+def test_a_resumed_run_pays_for_what_is_new_only(store: Path) -> None:
+    """A run that goes further than it had come asks for the rest, and its usage counts both parts."""
+    with wg.Run(store) as run:
+        _ = ask(echo(), "one").value
+    engine = echo()
+
+    with wg.Run(store, resume=run.id) as resumed:
+        values = [ask(engine, "one").value, ask(engine, "two").value]
+        calls = resumed.usage.calls
+
+    assert (values, [each.prompt for each in engine.history], calls) == (["one!", "two!"], ["two"], 2)
+
+
+def test_another_question_at_a_recorded_place_is_refused(store: Path) -> None:
+    """A program that was changed since the run is told so; nothing is paid."""
+    engine = echo()
+    with wg.Run(store) as run:
+        _ = ask(engine, "one").value
+
+    with wg.Run(store, resume=run.id), pytest.raises(wg.NodeError, match="the program changed") as caught:
+        _ = ask(engine, "two").value
+
+    assert isinstance(caught.value.__cause__, wg.StoreError)
+    assert len(engine.history) == 1
+
+
+def test_a_recorded_failure_is_replayed(store: Path) -> None:
+    """A call that failed for good fails again when the run is resumed, with the same facts, and is not sent."""
+    refused = wg.EngineError("no such model", retryable=False, status=404, request_id="r1")
+    with wg.Run(store) as run, pytest.raises(wg.NodeError):
+        _ = ask(RuleEngine(lambda _: refused), "one").value
+    engine = RuleEngine(lambda _: "well")
+
+    with wg.Run(store, resume=run.id), pytest.raises(wg.NodeError) as caught:
+        _ = ask(engine, "one").value
+
+    cause = caught.value.__cause__
+    assert isinstance(cause, wg.EngineError)
+    assert (str(cause), cause.status, cause.request_id, engine.history) == ("no such model", 404, "r1", ())
+
+
+def test_lone_surrogates_survive(store: Path) -> None:
+    """Text that has no UTF-8 form is kept and given back as it was."""
+    odd = "half of an emoji: \ud83d, 日本語, \u202e, \0"
+    with wg.Run(store) as run:
+        first = ask(RuleEngine(lambda _: odd), odd).value
+
+    with wg.Run(store, resume=run.id):
+        again = ask(RuleEngine(lambda _: AssertionError("asked again")), odd).value
+
+    assert (first, again) == (odd, odd)
+
+
+def test_results_of_functions_are_replayed(store: Path) -> None:
+    """A function that is not declared pure runs once; a resumed run reads its result."""
+    ran: list[int] = []
+
+    @wg.function
+    def tool(number: int) -> dict[str, int]:
+        ran.append(number)
+        return {"number": number, "nth": len(ran)}
+
+    with wg.Run(store) as run:
+        first = [tool(number).value for number in (3, 4)]
+    with wg.Run(store, resume=run.id):
+        again = [tool(number).value for number in (3, 4)]
+
+    assert (first, again, ran) == ([{"number": 3, "nth": 1}, {"number": 4, "nth": 2}],) * 2 + ([3, 4],)
+
+
+def test_pure_functions_run_again(store: Path) -> None:
+    """A function that is declared pure is not recorded."""
+    ran: list[int] = []
+
+    @wg.function(pure=True)
+    def double(number: int) -> int:
+        ran.append(number)
+        return 2 * number
+
+    with wg.Run(store) as run:
+        _ = double(2).value
+    with wg.Run(store, resume=run.id):
+        _ = double(2).value
+
+    assert (ran, rows(store, "SELECT count(*) FROM results")) == ([2, 2], [(0,)])
+
+
+def test_other_inputs_at_a_recorded_result_are_refused(store: Path) -> None:
+    """A function's record belongs to its inputs: with others, the program changed."""
+
+    @wg.function
+    def tool(number: int) -> int:
+        return number
+
+    with wg.Run(store) as run:
+        _ = tool(1).value
+
+    with wg.Run(store, resume=run.id), pytest.raises(wg.NodeError, match="another inputs") as caught:
+        _ = tool(2).value
+
+    assert isinstance(caught.value.__cause__, wg.StoreError)
+
+
+def test_a_result_without_a_json_form_is_refused(store: Path) -> None:
+    """Inside a run an impure function's result must be readable later: the error names pure=True."""
+
+    @wg.function
+    def tool() -> object:
+        return object()
+
+    with wg.Run(store), pytest.raises(wg.WordgradError, match="pure=True"):
+        _ = tool().value
+
+
+# ---- one reply for one request
+
+
+def test_identical_requests_pay_once() -> None:
+    """64 concurrent calls with one request send it once, and all get its reply."""
+    engine = echo()
+    with wg.Run() as run:
+        values = [each.value for each in [ask(engine, "same") for _ in range(64)]]
+        calls = run.usage.calls
+
+    assert (values, len(engine.history), calls) == (["same!"] * 64, 1, 1)
+
+
+def test_another_sample_index_is_another_draw() -> None:
+    """Whoever wants another reply to the same request gives another sample index."""
+    numbers = iter(range(10))
+    engine = RuleEngine(lambda _: str(next(numbers)))
+    with wg.Run():
+        values = [ask(engine, "draw", sample=sample).value for sample in (0, 1, 0)]
+
+    assert values == ["0", "1", "0"]
+
+
+def test_outside_a_run_nothing_is_shared() -> None:
+    """Two calls with the same text are two draws: two users of a server must not get one answer."""
+    engine = echo()
+
+    _ = [each.value for each in [ask(engine, "same") for _ in range(3)]]
+
+    assert len(engine.history) == 3
+
+
+def test_a_failure_is_never_shared() -> None:
+    """When a call that others joined fails, one of those makes its own attempt."""
+    replies = iter([wg.EngineError("bad luck", retryable=False, status=400), "well", "never"])
+    engine = RuleEngine(lambda _: next(replies))
+    with wg.Run():
+        calls = [ask(engine, "same") for _ in range(3)]
+        outcomes = []
+        for each in calls:
+            try:
+                outcomes.append(each.value)
+            except wg.NodeError:
+                outcomes.append("failed")
+
+    assert (sorted(map(str, outcomes)), len(engine.history)) == (["failed", "well", "well"], 2)
+
+
+def test_the_cache_gives_replies_of_other_runs(store: Path) -> None:
+    """With cache=True a run uses what an earlier one of the same store got, and pays nothing."""
+    engine = echo()
+    for _ in range(2):
+        with wg.Run(store, cache=True) as run:
+            value = ask(engine, "same").value
+            used = run.usage
+
+    assert (value, len(engine.history), used.calls, used.output_tokens) == ("same!", 1, 0, 0)
+
+
+def test_without_the_cache_a_run_asks_itself(store: Path) -> None:
+    """Replies of other runs are used only where that is asked for."""
+    engine = echo()
+    for _ in range(2):
+        with wg.Run(store):
+            _ = ask(engine, "same").value
+
+    assert len(engine.history) == 2
+
+
+@pytest.mark.parametrize(("finish", "asked"), [("refusal", 2), ("length", 1), ("stop", 1)])
+def test_the_cache_never_shares_a_refusal(store: Path, finish: str, asked: int) -> None:
+    """A refused reply stays in its own run; a cut one of forward text may be shared."""
+    engine = RuleEngine(lambda _: Completion(text="no", finish=finish, usage=Usage(input_tokens=1)))  # type: ignore[arg-type]
+    for _ in range(2):
+        with wg.Run(store, cache=True):
+            _ = ask(engine, "same").value
+
+    assert len(engine.history) == asked
+
+
+def test_a_resumed_run_replays_what_the_cache_gave(store: Path) -> None:
+    """A reply of another run is this run's own once it was used: the other may be removed."""
+    with wg.Run(store):
+        _ = ask(echo(), "same").value
+    with wg.Run(store, cache=True) as second:
+        _ = ask(echo(), "same").value
+
+    with wg.Run(store, resume=second.id):
+        value = ask(RuleEngine(lambda _: AssertionError("asked")), "same").value
+
+    assert value == "same!"
+
+
+# ---- limits
+
+
+def test_a_budget_of_calls_is_never_overshot() -> None:
+    """With 50 calls in flight and a budget of 20, exactly 20 go out, and the rest say why not."""
+    engine = echo()
+    with wg.Run(budget=wg.Budget(calls=20)) as run:
+        calls = [ask(engine, f"q{number}") for number in range(50)]
+        causes = []
+        for each in calls:
+            try:
+                _ = each.value
+            except wg.NodeError as error:
+                causes.append(error.__cause__)
+        used = run.usage.calls
+
+    assert (len(engine.history), used, {type(each) for each in causes}) == (20, 20, {wg.BudgetExceeded})
+    assert [(each.kind, each.limit) for each in causes if isinstance(each, wg.BudgetExceeded)] == [("calls", 20)] * 30
+
+
+def test_retries_count_against_the_budget() -> None:
+    """Each attempt is a call: a budget of one leaves no room for a second attempt."""
+    engine = RuleEngine(lambda _: wg.EngineError("busy", retryable=True, status=503, retry_after_s=0.001))
+
+    with wg.Run(budget=wg.Budget(calls=1)), pytest.raises(wg.NodeError) as caught:
+        _ = ask(engine, "one").value
+
+    assert isinstance(caught.value.__cause__, wg.BudgetExceeded)
+    assert len(engine.history) == 1
+
+
+def test_tokens_are_reserved_before_a_call() -> None:
+    """A call whose upper estimate does not fit is not sent, though what was spent is below the limit."""
+    engine = echo()
+    with wg.Run(budget=wg.Budget(tokens=60)):
+        _ = ask(engine, "q1").value
+        with pytest.raises(wg.NodeError) as caught:
+            _ = ask(engine, "a question that is longer than all that is left of the budget" * 4).value
+    cause = caught.value.__cause__
+
+    assert isinstance(cause, wg.BudgetExceeded)
+    assert (cause.kind, cause.limit, len(engine.history)) == ("tokens", 60, 1)
+
+
+def test_money_is_never_overshot_by_calls_in_flight() -> None:
+    """Concurrent calls reserve their most: together they cannot spend more than the budget."""
+    price = Price(input_usd=1_000_000, output_usd=1_000_000)
+    usage = Usage(input_tokens=1, output_tokens=10)
+    engine = RuleEngine(lambda _: Completion(text="x", usage=usage), price=price)
+    with wg.Run(budget=wg.Budget(usd=100)) as run:
+        calls = [ask(engine, f"q{number}") for number in range(50)]
+        failed = sum(_fails(each) for each in calls)
+        spent = run.usage.cost_usd
+
+    assert spent is not None
+    assert 0 < spent <= 100
+    assert len(engine.history) + failed == 50
+
+
+def test_a_resumed_run_counts_what_was_spent(store: Path) -> None:
+    """Replayed attempts count against the budget as spent."""
+    engine = echo()
+    with wg.Run(store, budget=wg.Budget(calls=2)) as run:
+        _ = [ask(engine, each).value for each in "ab"]
+
+    with wg.Run(store, resume=run.id, budget=wg.Budget(calls=3)):
+        values = [ask(engine, each) for each in "abcd"]
+        failed = [_fails(each) for each in values]
+
+    assert (sum(failed), len(engine.history)) == (1, 3)
+
+
+def test_an_unknown_price_refuses_a_money_budget() -> None:
+    """A limit on dollars cannot hold where a price is not known: the first call is refused, nothing is sent."""
+    engine = echo(price=None)
+
+    with wg.Run(budget=wg.Budget(usd=1)), pytest.raises(wg.WordgradError, match="price of 'rule' is not known"):
+        _ = ask(engine, "one").value
+
+    assert engine.history == ()
+
+
+def test_usage_says_what_was_used() -> None:
+    """Calls, tokens and money of a run are there while it is open."""
+    usage = Usage(input_tokens=10, output_tokens=5, cached_input_tokens=4)
+    engine = RuleEngine(lambda _: Completion(text="x", usage=usage), price=Price(input_usd=1, output_usd=2))
+    with wg.Run() as run:
+        _ = [each.value for each in [ask(engine, "a"), ask(engine, "b")]]
+        used = run.usage
+
+    assert (used.calls, used.input_tokens, used.output_tokens, used.cached_input_tokens) == (2, 20, 10, 8)
+    assert used.cost_usd == pytest.approx(40 / 1_000_000)
+
+
+# ---- the file
+
+
+def test_only_its_owner_reads_the_store(store: Path) -> None:
+    """Prompts and replies are private: the file and its folder are the owner's alone."""
+    with wg.Run(store):
+        pass
+
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (store, store.parent)] == [0o600, 0o700]
+
+
+def test_nothing_is_written_without_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run without a store keeps its ledger in memory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    with wg.Run():
+        _ = ask(echo(), "one").value
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_newer_schema_is_refused(store: Path) -> None:
+    """A store that a newer wordgrad wrote is not touched; the message says to upgrade."""
+    with wg.Run(store):
+        pass
+    connection = sqlite3.connect(store)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+    with pytest.raises(wg.StoreError, match="newer wordgrad"):
+        wg.Run(store)
+
+
+def test_a_file_that_is_no_store_is_refused(store: Path) -> None:
+    """A damaged file is named, with what to do; it is left as it was."""
+    store.parent.mkdir()
+    store.write_bytes(b"not a database at all" * 100)
+
+    with pytest.raises(wg.StoreError, match=r"runs\.db.*damaged or no store"):
+        wg.Run(store)
+
+    assert store.read_bytes() == b"not a database at all" * 100
+
+
+def test_a_folder_is_no_store(tmp_path: Path) -> None:
+    """A path that cannot be opened is named in the error."""
+    with pytest.raises(wg.StoreError, match=tmp_path.name):
+        wg.Run(tmp_path)
+
+
+def test_an_unknown_run_is_refused(store: Path) -> None:
+    """Resuming a run that the store does not hold says where to look."""
+    with wg.Run(store):
+        pass
+
+    with pytest.raises(wg.UsageError, match="runs list"):
+        wg.Run(store, resume="nope")
+
+
+def test_resume_without_a_store_is_refused() -> None:
+    """A run in memory cannot be resumed."""
+    with pytest.raises(wg.UsageError, match="store="):
+        wg.Run(resume="x")
+
+
+def test_runs_of_a_store_share_their_secret(store: Path) -> None:
+    """The same text gets the same fence in every run of a store, so that caches hit."""
+    secrets = []
+    for _ in range(2):
+        with wg.Run(store) as run:
+            secrets.append(run.secret)
+
+    assert secrets[0] == secrets[1]
+
+
+_CHILD = """
+import asyncio, os, sys, time
+from pathlib import Path
+import wordgrad as wg
+from wordgrad.testing import RuleEngine
+from wordgrad.types import Sampling
+
+store, counter, last = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+
+def rule(request):
+    with counter.open("a") as file:
+        file.write(request.messages[-1].text + "\\n")
+    if request.messages[-1].text == f"q{last}":
+        print("stuck", flush=True)
+        while True:
+            time.sleep(3600)
+    return request.messages[-1].text + "!"
+
+with wg.Run(store, name=f"child {last}") as run:
+    print(run.id, flush=True)
+    for number in range(20):
+        value = wg.llm_call(None, f"q{number}", engine=RuleEngine(rule), options=Sampling(max_tokens=10)).value
+print("done", flush=True)
+"""
+
+
+def _child(store: Path, counter: Path, last: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(_CHILD), str(store), str(counter), str(last)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+
+
+def test_a_killed_run_goes_on_where_it_was(store: Path, tmp_path: Path) -> None:
+    """After SIGKILL in the middle of a call only that call is sent again, and the lost attempt is marked."""
+    counter = tmp_path / "asked"
+    child = _child(store, counter, last=5)
+    assert child.stdout is not None
+    lines = [child.stdout.readline().strip() for _ in range(2)]
+    child.send_signal(signal.SIGKILL)
+    child.wait(timeout=LIMIT_S)
+    child.stdout.close()
+    engine = echo()
+
+    with wg.Run(store, resume=lines[0]):
+        values = [ask(engine, f"q{number}").value for number in range(20)]
+
+    asked = counter.read_text(encoding="utf-8").split() + [each.prompt for each in engine.history]
+    states = dict(rows(store, "SELECT state, count(*) FROM attempts GROUP BY state"))  # type: ignore[arg-type]
+    assert lines[1] == "stuck"
+    assert values == [f"q{number}!" for number in range(20)]
+    assert asked == [f"q{number}" for number in (*range(6), *range(5, 20))]
+    assert states == {"done": 20, "lost": 1}
+
+
+def test_two_processes_write_one_store(store: Path, tmp_path: Path) -> None:
+    """Two runs in two processes share a file from its very beginning, and each keeps all of its own."""
+    children = [_child(store, tmp_path / f"asked{number}", last=99) for number in range(2)]
+    outputs = [child.communicate(timeout=LIMIT_S)[0].split() for child in children]
+
+    found = rows(store, "SELECT run, count(*) FROM attempts WHERE state = 'done' GROUP BY run")
+
+    assert [each[-1] for each in outputs] == ["done", "done"]
+    assert sorted(found) == sorted((each[0], 20) for each in outputs)
+
+
+@pytest.mark.anyio
+async def test_a_flight_outlives_a_caller_that_left() -> None:
+    """Cancelling one of two callers of a request leaves the other its reply."""
+    engine = _Slow()
+    with wg.Run():
+        first, second = ask(engine, "same"), ask(engine, "same")
+        with anyio.fail_after(LIMIT_S):
+            async with anyio.create_task_group() as group:
+
+                async def leave() -> None:
+                    with anyio.CancelScope() as scope:
+                        engine.cancel = scope.cancel
+                        await first
+
+                group.start_soon(leave)
+                await engine.started()
+                engine.cancel()
+                engine.release()
+            value = (await second).value
+
+    assert (value, engine.asked) == ("late", 1)
+
+
+class _Slow(RuleEngine):
+    """Answers when it is released, from whatever loop."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: "late")
+        self.asked = 0
+        self._go = threading.Event()
+        self._started = threading.Event()
+
+    def cancel(self) -> None:
+        """Set by the test."""
+
+    async def started(self) -> None:
+        await anyio.to_thread.run_sync(lambda: self._started.wait(LIMIT_S))
+
+    def release(self) -> None:
+        self._go.set()
+
+    async def complete(self, request: Request) -> Completion:
+        self.asked += 1
+        self._started.set()
+        await anyio.to_thread.run_sync(lambda: self._go.wait(LIMIT_S))
+        return await super().complete(request)
+
+
+def _fails(variable: wg.Variable) -> bool:
+    try:
+        _ = variable.value
+    except wg.NodeError:
+        return True
+    return False
