@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import anyio
 
@@ -12,6 +13,15 @@ from wordgrad.engines.wrapper import Wrapper
 from wordgrad.types import Completion, Engine, Request
 
 _MINUTE_S = 60.0
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A call of the last minute."""
+
+    at: float
+    tokens: int = 0
+    """0 until its reply is there."""
 
 
 class Limited(Wrapper):
@@ -41,27 +51,31 @@ class Limited(Wrapper):
         self._limits = (requests_per_minute, tokens_per_minute)
         self._clock = clock
         self._sleep = sleep
-        self._recent: deque[tuple[float, int]] = deque()
-        """When each recent call went out, and its tokens once they are known."""
+        self._turn = anyio.Lock()
+        self._recent: deque[_Sent] = deque()
 
     async def complete(self, request: Request) -> Completion:
         """Wait for a place, then ask."""
         async with self._limiter:
-            await self._minute()
+            sent = await self._sent()
             completion = await self.inner.complete(request)
             usage = completion.usage
-            self._recent.append((self._clock(), usage.input_tokens + usage.output_tokens))
+            sent.tokens = usage.input_tokens + usage.output_tokens
             return completion
 
-    async def _minute(self) -> None:
+    async def _sent(self) -> _Sent:
+        """Count a call, once the last minute has room for it."""
         requests, tokens = self._limits
-        while requests is not None or tokens is not None:
-            now = self._clock()
-            while self._recent and now - self._recent[0][0] >= _MINUTE_S:
-                self._recent.popleft()
-            busy = self._limiter.borrowed_tokens - 1
-            full = requests is not None and len(self._recent) + busy >= requests
-            spent = tokens is not None and sum(each for _, each in self._recent) >= tokens
-            if not self._recent or not (full or spent):
-                return
-            await self._sleep(_MINUTE_S - (now - self._recent[0][0]))
+        if requests is None and tokens is None:
+            return _Sent(0.0)
+        async with self._turn:
+            while True:
+                now = self._clock()
+                while self._recent and now - self._recent[0].at >= _MINUTE_S:
+                    self._recent.popleft()
+                full = requests is not None and len(self._recent) >= requests
+                spent = tokens is not None and sum(each.tokens for each in self._recent) >= tokens
+                if not (full or spent):
+                    self._recent.append(_Sent(now))
+                    return self._recent[-1]
+                await self._sleep(_MINUTE_S - (now - self._recent[0].at))

@@ -1,0 +1,313 @@
+"""What stands around an engine: retries, limits, and the key that makes two requests the same."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+import wordgrad as wg
+from wordgrad.engines.key import request_key
+from wordgrad.engines.limited import Limited
+from wordgrad.engines.retried import Retried
+from wordgrad.testing import RuleEngine
+from wordgrad.types import Completion, Engine, ImageData, Message, Request, Sampling, Usage
+
+LIMIT_S = 30
+
+HELLO = Request(messages=(Message("user", ("hello",)),), sampling=Sampling(max_tokens=10))
+
+
+class Plain:
+    """An engine that answers by a coroutine function, on whatever loop it is asked."""
+
+    name = "plain"
+    endpoint = "test"
+    model = "plain"
+    capabilities = wg.Capabilities()
+    price = None
+
+    def __init__(self, answer: Callable[[int], Awaitable[Completion]], *, max_in_flight: int = 100) -> None:
+        self.answer = answer
+        self.max_in_flight = max_in_flight
+        self.asked = 0
+
+    async def complete(self, request: Request) -> Completion:
+        """The answer to the call of this number."""
+        self.asked += 1
+        return await self.answer(self.asked - 1)
+
+    def count_tokens(self, text: str) -> int:
+        """A character each."""
+        return len(text)
+
+
+def failing(*errors: wg.EngineError) -> Plain:
+    """An engine that fails so often, then answers."""
+
+    async def answer(number: int) -> Completion:
+        if number < len(errors):
+            raise errors[number]
+        return Completion(text="well")
+
+    return Plain(answer)
+
+
+def status(code: int | None, *, retry_after_s: float | None = 0.0, retryable: bool = True) -> wg.EngineError:
+    """What an engine says of an HTTP status."""
+    return wg.EngineError(f"status {code}", retryable=retryable, status=code, retry_after_s=retry_after_s)
+
+
+# ---- retries
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("code", [429, 500, 502, 503, None])
+async def test_what_can_succeed_later_is_tried_again(code: int | None) -> None:
+    """429, 5xx and failed connections get another attempt."""
+    engine = failing(status(code), status(code))
+
+    with anyio.fail_after(LIMIT_S):
+        completion = await Retried(engine, pause_s=0.001).complete(HELLO)
+
+    assert (completion.text, engine.asked) == ("well", 3)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("code", [400, 401, 403, 404])
+async def test_what_cannot_succeed_is_not_tried_again(code: int) -> None:
+    """A wrong key, name or request fails at once."""
+    engine = failing(status(code, retryable=False))
+
+    with anyio.fail_after(LIMIT_S), pytest.raises(wg.EngineError, match=f"status {code}"):
+        await Retried(engine).complete(HELLO)
+
+    assert engine.asked == 1
+
+
+@pytest.mark.anyio
+async def test_the_last_error_is_raised_when_attempts_end() -> None:
+    """After the given number of attempts the last one's error is raised as it is."""
+    errors = [status(500 + number) for number in range(9)]
+    engine = failing(*errors)
+
+    with anyio.fail_after(LIMIT_S), pytest.raises(wg.EngineError) as caught:
+        await Retried(engine, attempts=4, pause_s=0.001).complete(HELLO)
+
+    assert (caught.value, engine.asked) == (errors[3], 4)
+
+
+@pytest.mark.anyio
+async def test_the_servers_pause_goes_first() -> None:
+    """Retry-After is obeyed: not the pause of our own, which here would outlast the test."""
+    engine = failing(status(429, retry_after_s=0.01))
+
+    with anyio.fail_after(LIMIT_S):
+        completion = await Retried(engine, pause_s=3600).complete(HELLO)
+
+    assert (completion.text, engine.asked) == ("well", 2)
+
+
+@pytest.mark.anyio
+async def test_a_very_long_pause_is_a_failure() -> None:
+    """A server that asks for a pause of an hour is down: the call fails now, and the run can be resumed."""
+    engine = failing(status(503, retry_after_s=3600))
+
+    with anyio.fail_after(LIMIT_S), pytest.raises(wg.EngineError, match="status 503"):
+        await Retried(engine).complete(HELLO)
+
+    assert engine.asked == 1
+
+
+@pytest.mark.anyio
+async def test_other_errors_pass_through() -> None:
+    """An exception that no engine declared is a fault in the code: it is raised at once."""
+
+    async def broken(_: int) -> Completion:
+        raise ZeroDivisionError
+
+    engine = Plain(broken)
+
+    with anyio.fail_after(LIMIT_S), pytest.raises(ZeroDivisionError):
+        await Retried(engine).complete(HELLO)
+
+    assert engine.asked == 1
+
+
+# ---- limits
+
+
+class Time:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        """The seconds now."""
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """Let all who can run, then move on."""
+        await anyio.wait_all_tasks_blocked()
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+async def together(engine: Engine, calls: int) -> None:
+    """So many calls at once."""
+    with anyio.fail_after(LIMIT_S):
+        async with anyio.create_task_group() as group:
+            for _ in range(calls):
+                group.start_soon(engine.complete, HELLO)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("given", "expected"), [(None, 5), (3, 3), (8, 8)])
+async def test_no_more_calls_than_allowed_are_in_flight(given: int | None, expected: int) -> None:
+    """Of 20 calls so many are out at once as the engine can carry, or as the limit says."""
+    out = peak = 0
+
+    async def answer(_: int) -> Completion:
+        nonlocal out, peak
+        out += 1
+        peak = max(peak, out)
+        await anyio.lowlevel.checkpoint()
+        out -= 1
+        return Completion(text="")
+
+    engine = Plain(answer, max_in_flight=5)
+    await together(Limited(engine, in_flight=given), 20)
+
+    assert (peak, engine.asked) == (expected, 20)
+
+
+@pytest.mark.anyio
+async def test_requests_a_minute_hold_from_the_first_call() -> None:
+    """Seven calls at once with three a minute go out in three minutes, though none has ended before."""
+    time = Time()
+    sent: list[float] = []
+
+    async def answer(_: int) -> Completion:
+        sent.append(time.now)
+        await anyio.lowlevel.checkpoint()
+        return Completion(text="")
+
+    await together(Limited(Plain(answer), requests_per_minute=3, clock=time, sleep=time.sleep), 7)
+
+    assert sent == [1000.0] * 3 + [1060.0] * 3 + [1120.0]
+
+
+@pytest.mark.anyio
+async def test_failed_requests_count_in_their_minute() -> None:
+    """A server counts what it refused, too."""
+    time = Time()
+    limited = Limited(failing(status(500)), requests_per_minute=1, clock=time, sleep=time.sleep)
+    with pytest.raises(wg.EngineError):
+        await limited.complete(HELLO)
+
+    await limited.complete(HELLO)
+
+    assert time.slept == [60.0]
+
+
+@pytest.mark.anyio
+async def test_tokens_a_minute_are_those_of_the_replies() -> None:
+    """Once the replies of the last minute used the limit, the next call waits until the oldest is a minute old."""
+    time = Time()
+
+    async def answer(_: int) -> Completion:
+        time.now += 10
+        return Completion(text="", usage=Usage(input_tokens=30, output_tokens=20))
+
+    limited = Limited(Plain(answer), tokens_per_minute=100, clock=time, sleep=time.sleep)
+    for _ in range(3):
+        await limited.complete(HELLO)
+
+    assert time.slept == [40.0]
+
+
+@pytest.mark.anyio
+async def test_a_failed_call_gives_its_place_back() -> None:
+    """A limit of one is free again after an error."""
+    engine = failing(status(500))
+    limited = Limited(engine, in_flight=1)
+    with pytest.raises(wg.EngineError):
+        await limited.complete(HELLO)
+
+    with anyio.fail_after(LIMIT_S):
+        completion = await limited.complete(HELLO)
+
+    assert completion.text == "well"
+
+
+# ---- the key
+
+ENGINE = RuleEngine(lambda _: "")
+IMAGE = ImageData("image/png", b"one")
+
+OTHERS: dict[str, Request] = {
+    "text": replace(HELLO, messages=(Message("user", ("hullo",)),)),
+    "role": replace(HELLO, messages=(Message("assistant", ("hello",)),)),
+    "another message": replace(HELLO, messages=(*HELLO.messages, *HELLO.messages)),
+    "two parts for one": replace(HELLO, messages=(Message("user", ("hel", "lo")),)),
+    "an image": replace(HELLO, messages=(Message("user", ("hello", IMAGE)),)),
+    "another image": replace(HELLO, messages=(Message("user", ("hello", ImageData("image/png", b"two"))),)),
+    "another kind of image": replace(HELLO, messages=(Message("user", ("hello", ImageData("image/gif", b"one"))),)),
+    "output limit": replace(HELLO, sampling=Sampling(max_tokens=11)),
+    "temperature": replace(HELLO, sampling=Sampling(max_tokens=10, temperature=0.0)),
+    "top_p": replace(HELLO, sampling=Sampling(max_tokens=10, top_p=1.0)),
+    "stop": replace(HELLO, sampling=Sampling(max_tokens=10, stop=(".",))),
+    "schema": replace(HELLO, schema={}),
+    "sample": replace(HELLO, sample=(1,)),
+    "longer sample": replace(HELLO, sample=(0, 0)),
+    "a lone surrogate": replace(HELLO, messages=(Message("user", ("\ud83d",)),)),
+    "its escape": replace(HELLO, messages=(Message("user", ("\\ud83d",)),)),
+}
+
+
+def test_every_part_of_a_request_is_in_its_key() -> None:
+    """No two requests that could get different replies share a key."""
+    keys = {name: request_key(ENGINE, each) for name, each in {"": HELLO, **OTHERS}.items()}
+
+    assert len(set(keys.values())) == len(keys)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        replace(HELLO, sampling=Sampling(max_tokens=10, timeout_s=1.0)),
+        replace(HELLO, purpose="judge"),
+        replace(HELLO, template="abc"),
+    ],
+    ids=["time limit", "purpose", "template"],
+)
+def test_what_changes_no_reply_is_not_in_the_key(same: Request) -> None:
+    """The time limit, the purpose and the template's hash leave the key as it is."""
+    assert request_key(ENGINE, same) == request_key(ENGINE, HELLO)
+
+
+def test_the_order_of_a_schemas_keys_is_not_in_the_key() -> None:
+    """Two spellings of one schema are one request."""
+    one = replace(HELLO, schema={"type": "object", "title": "x"})
+    other = replace(HELLO, schema={"title": "x", "type": "object"})
+
+    assert request_key(ENGINE, one) == request_key(ENGINE, other)
+
+
+@pytest.mark.parametrize("attribute", ["name", "endpoint", "model"])
+def test_the_engine_is_in_the_key(attribute: str) -> None:
+    """Another engine, address or model is another request."""
+    other = RuleEngine(lambda _: "")
+    setattr(other, attribute, "else")
+
+    assert request_key(other, HELLO) != request_key(ENGINE, HELLO)
+
+
+def test_the_key_is_the_same_everywhere() -> None:
+    """The key depends on nothing of the process: this value was computed in another one."""
+    assert request_key(ENGINE, HELLO) == "d111f373370931525aea11f570648e13ba36e95882cf8d5a305e77f96977056c"
