@@ -156,7 +156,6 @@ def test_records_cannot_be_forged() -> None:
     assert [line for line in text.split("\n") if not line.startswith(" ")] == [
         "input: hello",
         "change: Be brief.",
-        "severity: 2 of 3",
     ]
 
 

@@ -50,7 +50,8 @@ class PerNode:
             return _passed_on(ctx, grads)
         said = {verdict.part: verdict for verdict in reply.parts}
         sole = sum(ctx.needs_input_grad) == 1
-        return [_gradient(said.get(_label(slot)), sole=sole) for slot in range(len(ctx.needs_input_grad))]
+        shown = _texts(ctx)
+        return [_gradient(said.get(_label(slot)), shown, sole=sole) for slot in range(len(ctx.needs_input_grad))]
 
 
 class PerEdge:
@@ -77,7 +78,7 @@ class PerEdge:
             context.body.set(context.Body(index=(*here, slot)))
             prompt = prompts.critic_edge(**_shown(ctx, grads), asked=_label(slot))
             reply = await _asked(prompt, Verdict, self.options)
-            said[slot] = merged(grads) if reply is None else _gradient(reply)
+            said[slot] = merged(grads) if reply is None else _gradient(reply, _texts(ctx))
 
         async with anyio.create_task_group() as group:
             for slot, needed in enumerate(ctx.needs_input_grad):
@@ -117,9 +118,10 @@ class Fused:
             feedback=trace.feedback,
         )
         reply = await _asked(prompt, prompts.NodeReply, self.options)
+        shown = [text for ctx in contexts for text in _texts(ctx)]
         said = None if reply is None else {verdict.part: verdict for verdict in reply.parts}
         for rank, leaf in enumerate(trace.leaves):
-            made = Gradient(text=trace.feedback) if said is None else _gradient(said.get(_label(rank)))
+            made = Gradient(text=trace.feedback) if said is None else _gradient(said.get(_label(rank)), shown)
             if made is not None:
                 trace.deposit(leaf, trace.completed(made, leaf))
 
@@ -194,18 +196,26 @@ async def _asked(prompt: Prompt, form: type[Reply], options: Sampling) -> Reply 
     return reply
 
 
-def _gradient(verdict: Verdict | None, *, sole: bool = False) -> Gradient | None:
+def _texts(ctx: Context) -> list[str]:
+    """What a critic may quote."""
+    return [text_form(each.value) for each in (*ctx.inputs, ctx.output)]
+
+
+def _gradient(verdict: Verdict | None, shown: Sequence[str], *, sole: bool = False) -> Gradient | None:
     """A gradient where the critic blames the part, or wants what is before it to change.
+
+    A quote that stands nowhere in the `shown` texts is no quote, and is dropped.
 
     Where the part is the only one that can change, there is nobody else to blame: a wish for change then counts
     whatever the verdict says.
     """
     if verdict is None or (verdict.verdict == "none" and not sole) or not verdict.change.strip():
         return None
+    quote = verdict.quote.strip()
     return Gradient(
         text=verdict.change.strip(),
         severity=verdict.severity,
-        quote=verdict.quote.strip(),
+        quote=quote if any(quote in text for text in shown) else "",
         keep=verdict.keep.strip(),
     )
 

@@ -13,7 +13,7 @@ from wordgrad.prompts import Asked, Record, Work
 _STYLES = (
     "This time: begin with the exact form that the answer must have, and nothing else in the answer.",
     "This time: write one short rule for each kind of case in the feedback.",
-    "This time: make the smallest change that settles the most severe feedback.",
+    "This time: make the smallest change that settles most of the feedback.",
     "This time: name every possible answer, and say in a few words when it is the right one.",
     "This time: write it anew, as short numbered steps.",
     "This time: add two short examples, each an input and the answer that was wanted.",

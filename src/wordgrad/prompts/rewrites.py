@@ -35,6 +35,7 @@ class Record:
     quote: str = ""
     keep: str = ""
     severity: int = 2
+    """How bad the fault was: which records go first where not all fit."""
     support: int = 1
     """For how many failing examples it speaks."""
 
@@ -42,13 +43,13 @@ class Record:
         """One field a line. A field's later lines are indented, so that no text can pass for another field."""
         fields = {"aim": self.aim, "input": self.input, "output": self.output, "wanted": self.expected}
         if not evidence_only:
+            # Where it is known what was wanted, the judge's words say it again; a small model loses itself in those.
             fields |= {
+                "judge": self.judged if self.judged != self.change and not self.expected else "",
                 "fault": self.quote,
-                "judge": self.judged if self.judged != self.change else "",
                 "part": self.part,
                 "change": self.change,
                 "keep": self.keep,
-                "severity": f"{self.severity} of 3",
                 "seen": f"{self.support} times" if self.support > 1 else "",
             }
         return "\n".join(f"{name}: {indented(text)}" for name, text in fields.items() if text.strip())
@@ -193,7 +194,8 @@ def _form(asked: Asked) -> str:
     tag = asked.delimiter
     if asked.as_json and asked.by_edits:
         return (
-            'Reply with JSON only: {"edits": [{"find": "exact words of the current text", "replace": "the words in their place"}]}'
+            'Reply with JSON only: {"edits": [{"find": "exact words of the current text", '
+            '"replace": "the words in their place"}]}'
         )
     if asked.as_json:
         return 'Reply with JSON only: {"value": "the whole new text"}'
