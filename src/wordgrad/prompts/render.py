@@ -47,7 +47,7 @@ def render(name: str, /, **slots: str) -> str:
     return _filled(name, _template(name), slots)
 
 
-def prompt(name: str, /, reply: Callable[[str], str] = str, **slots: str) -> Prompt:
+def prompt(name: str, reply: Callable[[str], str] = str, /, **slots: str) -> Prompt:
     """The file `name`.md as messages: the fixed parts first, so that prefix caches hit, then the filled user part.
 
     Args:
