@@ -20,11 +20,12 @@ from wordgrad.compose import Budget, Run, Totals
 from wordgrad.core.variable import Variable
 from wordgrad.engines import get_engine
 from wordgrad.engines.choice import choose
+from wordgrad.engines.priced import Priced
 from wordgrad.errors import BudgetExceeded, UsageError
 from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
 from wordgrad.train import job as jobs
-from wordgrad.train.config import Config, EngineTable
+from wordgrad.train.config import Config, EngineTable, PriceTable
 from wordgrad.train.job import Job, Outcome
 from wordgrad.train.search import Step, Watcher
 from wordgrad.types import Engine
@@ -68,6 +69,7 @@ def optimize(
 def engines(settings: Config, console: Console, *, yes: bool) -> jobs.EngineOf:
     """Make the engines of a configuration; the choice for what names none is printed, weights are pulled if allowed."""
     default = ""
+    priced: dict[tuple[str, PriceTable], Engine] = {}
 
     def engine_of(table: EngineTable) -> Engine:
         nonlocal default
@@ -79,7 +81,11 @@ def engines(settings: Config, console: Console, *, yes: bool) -> jobs.EngineOf:
             spec = default
         if spec == "local":
             models.ensure(console, yes=yes)
-        return get_engine(spec)
+        engine = get_engine(spec)
+        if table.price is None:
+            return engine
+        # One for each, as get_engine gives: limits on calls in flight are an engine's.
+        return priced.setdefault((spec, table.price), Priced(engine, table.price.price()))
 
     for table in (settings.engines.forward, settings.engines.backward, settings.engines.optimizer):
         engine_of(table)

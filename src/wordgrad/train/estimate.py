@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from wordgrad.train.job import EngineOf, Job
 
 _CRITIC_OVERHEAD = 500
 _RECORD_TOKENS = 250
+_PREFLIGHT_TOKENS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ def estimated(job: Job, config: Config, engine_of: EngineOf) -> Estimate:
     the test rows once.
     """
     plan, test = job.plan, len(job.splits.test)
-    rows = test + plan.steps * plan.batch
+    rows = _distinct(job.splits.test, job.task.input) + _learned(job)
     most = 2 * test + plan.steps * job.step_rows
     asked = _tokens(job, config.engines.forward, engine_of, (*job.splits.test, *job.splits.validation))
     critics = plan.steps * plan.batch
@@ -76,6 +78,19 @@ def estimated(job: Job, config: Config, engine_of: EngineOf) -> Estimate:
     if isinstance(job.task.loss, JudgeLoss):
         parts.append(_part("judgements", rows, 2 * most, 2 * asked, config.engines.backward, engine_of))
     return Estimate(parts=tuple(parts))
+
+
+def _distinct(rows: Sequence[Row], column: str) -> int:
+    """Rows that ask something else: in a run the same request is paid once."""
+    return len({json.dumps(row[column], sort_keys=True) for row in rows})
+
+
+def _learned(job: Job) -> int:
+    """Training rows that the batches ask about at least: later passes may ask the same again."""
+    train = job.splits.train
+    drawn = min(job.plan.steps, len(train) // job.plan.batch) * job.plan.batch
+    repeated = len(train) - _distinct(train, job.task.input)
+    return max(0, drawn - repeated)
 
 
 def _tokens(job: Job, table: EngineTable, engine_of: EngineOf, rows: Sequence[Row]) -> int:

@@ -1,0 +1,146 @@
+"""A small job for the command line: a prompt that must learn to shout, three files of rows, one fake engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines import verdicts
+from wordgrad import cli
+from wordgrad.testing import Reply, RuleEngine
+from wordgrad.types import Request
+
+CONFIG = """\
+[engines.forward]
+engine = "fake"
+max_tokens = 20
+
+[engines.backward]
+engine = "fake"
+max_tokens = 100
+
+[engines.optimizer]
+engine = "fake"
+max_tokens = 100
+
+[variables.prompt]
+role = "system prompt"
+file = "prompt.txt"
+
+[data]
+train = "train.jsonl"
+validation = "validation.jsonl"
+test = "test.jsonl"
+input = "word"
+target = "shout"
+
+[search]
+steps = 2
+batch = 4
+candidates = 2
+race = 4
+finalists = 2
+validation = 6
+"""
+START = "Say it."
+BETTER = "Say it in CAPITALS."
+
+
+class Pupil(RuleEngine):
+    """Shouts where the prompt says CAPITALS; its rewrites say so.
+
+    Args:
+        rewrite: What the optimizer's calls get instead.
+        **options: As for `RuleEngine`.
+    """
+
+    def __init__(self, rewrite: Reply | None = None, **options: Any) -> None:
+        super().__init__(self._said, name="fake", **options)
+        self._rewrite: Reply = {"value": BETTER} if rewrite is None else rewrite
+
+    def _said(self, request: Request) -> Reply:
+        match request.purpose:
+            case "preflight":
+                return "ready"
+            case "forward":
+                word = request.messages[-1].text
+                return word.upper() if "CAPITALS" in request.messages[0].text else word
+            case "optimize":
+                return self._rewrite
+            case _:
+                return verdicts(request)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a job in it, and the command line on it."""
+
+    folder: Path
+    capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch
+
+    @property
+    def config(self) -> Path:
+        """The job's TOML file."""
+        return self.folder / "wordgrad.toml"
+
+    @property
+    def prompt(self) -> Path:
+        """The prompt's file."""
+        return self.folder / "prompt.txt"
+
+    @property
+    def store(self) -> Path:
+        """Where the runs are kept."""
+        return self.folder / "kept" / "runs.db"
+
+    def change(self, old: str, new: str) -> None:
+        """Change the TOML file."""
+        source = self.config.read_text(encoding="utf-8")
+        assert source.count(old) >= 1
+        self.config.write_text(source.replace(old, new, 1), encoding="utf-8")
+
+    def rows(self, split: str, words: Sequence[str]) -> None:
+        """Write a split's rows."""
+        lines = [json.dumps({"word": word, "shout": word.upper()}, ensure_ascii=False) for word in words]
+        (self.folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def engine(self, engine: RuleEngine | Callable[[str], RuleEngine]) -> None:
+        """Who answers to every spec."""
+        make = (lambda _: engine) if isinstance(engine, RuleEngine) else engine
+        self.monkeypatch.setattr("wordgrad.cli.optimize.get_engine", make)
+
+    def run(self, *arguments: str | Path) -> tuple[int, str, str]:
+        """`wordgrad` with these arguments: exit code, stdout, stderr."""
+        self.monkeypatch.setattr("sys.argv", ["wordgrad", *map(str, arguments)])
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = self.capsys.readouterr()
+        return int(caught.value.code or 0), out, err
+
+    def json(self, *arguments: str | Path) -> Any:
+        """The one JSON object that a successful command prints."""
+        code, out, err = self.run(*arguments, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+
+@pytest.fixture
+def project(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A job that works, with an engine that answers it."""
+    made = Project(tmp_path, capsys, monkeypatch)
+    made.config.write_text(CONFIG, encoding="utf-8")
+    made.prompt.write_text(START + "\n", encoding="utf-8")
+    made.rows("train", [f"train{number}" for number in range(8)])
+    made.rows("validation", [f"held{number}" for number in range(6)])
+    made.rows("test", [f"test{number}" for number in range(5)])
+    monkeypatch.setenv("WORDGRAD_STORE", str(made.store))
+    monkeypatch.setenv("COLUMNS", "120")
+    made.engine(Pupil())
+    return made

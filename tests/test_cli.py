@@ -1,0 +1,440 @@
+"""The command line: what it prints, keeps, writes and exits with."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+import wordgrad as wg
+from project import BETTER, START, Project, Pupil, project
+from wordgrad.store.database import Database
+from wordgrad.store.runs import runs
+from wordgrad.testing import RuleEngine
+
+__all__ = ["project"]
+
+ALL_CALLS = 1 + 5 + 4 + 4 + 2 + 6 + 6 + 4 + 5
+"""Preflight, start on test, batch, critics, rewrites, both texts on validation, next batch, end on test."""
+
+
+def report(project: Project, *arguments: str) -> dict[str, object]:
+    """What `optimize --json` prints."""
+    found: dict[str, object] = project.json("optimize", project.config, *arguments)
+    return found
+
+
+# ---- optimize
+
+
+def test_optimize_reports_one_json_object(project: Project) -> None:
+    """The report has exactly these keys, and the scores of the sealed test rows before and after."""
+    found = report(project)
+    (run,) = runs(Database(project.store))
+
+    assert found.pop("seconds") >= 0  # type: ignore[operator]
+    assert found.pop("tokens").keys() == {"input", "output"}  # type: ignore[attr-defined]
+    assert found == {
+        "run": run.id,
+        "status": "done",
+        "variables": [{"name": "prompt", "start": START, "end": BETTER}],
+        "test": {"n": 5, "start": 0.0, "end": 1.0},
+        "validation": {"n": 6, "start": 0.0, "end": 1.0},
+        "steps": 2,
+        "accepted": 1,
+        "calls": ALL_CALLS,
+        "cost_usd": None,
+    }
+
+
+def test_json_leaves_stdout_to_the_report(project: Project) -> None:
+    """With --json everything else goes to stderr."""
+    code, out, err = project.run("optimize", project.config, "--json")
+
+    assert (code, out.count("\n"), bool(err)) == (0, 1, True)
+    assert json.loads(out)["status"] == "done"
+
+
+def test_optimize_prints_plain_lines_without_a_terminal(project: Project) -> None:
+    """A log shows the steps, both scores and where to look, without control characters."""
+    code, out, _ = project.run("optimize", project.config)
+
+    assert code == 0
+    assert "\x1b" not in out
+    assert "step 1 of 2: accepted" in out
+    assert "100.0%" in out
+    assert "wordgrad runs show" in out
+
+
+def test_the_start_is_kept_where_nothing_is_better(project: Project) -> None:
+    """A search that finds nothing says so; that is no failure, and the test rows are not asked again."""
+    engine = Pupil({"value": "Say it slowly."})
+    project.engine(engine)
+
+    found = report(project)
+
+    assert (found["accepted"], found["test"]) == (0, {"n": 5, "start": 0.0, "end": 0.0})
+    assert found["variables"] == [{"name": "prompt", "start": START, "end": START}]
+    assert sum(each.prompt.startswith("test") for each in engine.history) == 5
+
+
+def test_a_perfect_start_asks_no_critic(project: Project) -> None:
+    """Where every row passes there is nothing to learn: no feedback and no rewrites are paid."""
+    project.prompt.write_text(BETTER, encoding="utf-8")
+    engine = Pupil()
+    project.engine(engine)
+
+    found = report(project)
+
+    assert {each.request.purpose for each in engine.history} == {"preflight", "forward"}
+    assert found["calls"] == 1 + 5 + 4 + 4
+
+
+def test_write_changes_the_prompts_file(project: Project) -> None:
+    """With --write the accepted text is in its file, and nothing else was left beside it."""
+    before = {each.name for each in project.folder.iterdir()}
+
+    report(project, "--write")
+
+    assert project.prompt.read_text(encoding="utf-8") == BETTER + "\n"
+    assert {each.name for each in project.folder.iterdir()} == {*before, "kept"}
+
+
+def test_write_is_atomic(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the rename fails the old text is still whole, and the error names the file."""
+
+    def fails(*_: object) -> None:
+        raise PermissionError(13, "not allowed")
+
+    monkeypatch.setattr(os, "replace", fails)
+    code, _, err = project.run("optimize", project.config, "--write")
+
+    assert (code, project.prompt.read_text(encoding="utf-8")) == (2, START + "\n")
+    assert "prompt.txt cannot be written: not allowed" in err.replace("\n", "")
+
+
+def test_without_write_only_the_store_changes(project: Project) -> None:
+    """Nothing outside the store is touched unless that is asked for."""
+    before = {each: each.read_bytes() for each in project.folder.iterdir()}
+
+    report(project)
+
+    assert {each: each.read_bytes() for each in project.folder.iterdir() if each.is_file()} == before
+
+
+def test_the_same_seed_gives_the_same_report(project: Project) -> None:
+    """Two runs with one seed and the same replies differ in their id and their time only."""
+    reports = [report(project, "--seed", "7") for _ in range(2)]
+    for each in reports:
+        del each["run"], each["seconds"]
+
+    assert reports[0] == reports[1]
+
+
+# ---- exit codes
+
+
+@pytest.mark.parametrize(
+    ("calls", "code", "status"),
+    [(6, 0, "budget"), (ALL_CALLS, 0, "budget"), (100, 0, "done")],
+)
+def test_a_budget_that_ends_the_search_as_planned_is_no_failure(
+    project: Project, calls: int, code: int, status: str
+) -> None:
+    """A step is begun only where its calls and the end score's are left; the end score is there in any case."""
+    found, out, _ = project.run("optimize", project.config, "--json", "--budget-calls", str(calls))
+    said = json.loads(out)
+
+    assert (found, said["status"], said["test"]["end"] is not None) == (code, status, True)
+    assert said["calls"] <= calls
+
+
+def test_a_budget_that_does_not_reach_the_start_score_exits_3(project: Project) -> None:
+    """Spent before there is any score: 3, and exactly the allowed calls were made."""
+    engine = Pupil()
+    project.engine(engine)
+
+    code, _, err = project.run("optimize", project.config, "--budget-calls", "3")
+
+    assert (code, len(engine.history)) == (3, 3)
+    assert "budget of 3 calls is spent" in err.replace("\n", " ")
+
+
+def test_an_end_that_could_not_be_scored_exits_3(project: Project) -> None:
+    """Retries may use up what was kept back for the end score: the report says so, and so does the exit code."""
+
+    class Flaky(Pupil):
+        """Fails once in each of the end's calls, which doubles them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.failed: set[str] = set()
+
+        def _said(self, request: wg.Request) -> object:  # type: ignore[override]
+            word = request.messages[-1].text
+            if word.startswith("test") and "CAPITALS" in request.messages[0].text and word not in self.failed:
+                self.failed.add(word)
+                return wg.EngineError("busy", retryable=True, status=503, retry_after_s=0.0)
+            return super()._said(request)
+
+    project.engine(Flaky())
+    project.change("steps = 2", "steps = 1")
+    calls = 1 + 5 + 4 + 4 + 2 + 6 + 6 + 7
+
+    code, out, err = project.run("optimize", project.config, "--json", "--budget-calls", str(calls))
+    found = json.loads(out)
+
+    assert (code, found["status"], found["test"]["end"], found["calls"]) == (3, "unmeasured", None, calls)
+    assert found["variables"][0]["end"] == BETTER
+    assert "before the end score" in err.replace("\n", " ")
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_service_that_refuses_exits_4(project: Project, status: int) -> None:
+    """A wrong key or model is found out by the first call, and costs no other."""
+    engine = RuleEngine(lambda _: wg.EngineError("refused", retryable=False, status=status), name="fake")
+    project.engine(engine)
+
+    code, _, err = project.run("optimize", project.config)
+
+    assert (code, len(engine.history)) == (4, 1)
+    assert "refused" in err
+
+
+@pytest.mark.parametrize("arguments", [["optimize"], ["optimize", "missing.toml"], ["nothing"]])
+def test_wrong_usage_exits_2(project: Project, arguments: list[str]) -> None:
+    """A missing argument, file or command is the user's to mend."""
+    code, _, err = project.run(*arguments)
+
+    assert (code, bool(err)) == (2, True)
+
+
+def test_a_money_budget_without_a_price_exits_2(project: Project) -> None:
+    """A limit in dollars needs prices; the message says where to state them."""
+    code, _, err = project.run("optimize", project.config, "--budget-usd", "1")
+
+    assert code == 2
+    assert "price = {input_usd" in err.replace("\n", "")
+
+
+def test_a_price_in_the_file_is_used(project: Project) -> None:
+    """A stated price makes the cost known and a budget in dollars possible."""
+    for table in ("forward", "backward", "optimizer"):
+        project.change(f"[engines.{table}]", f"[engines.{table}]\nprice = {{input_usd = 1.0, output_usd = 2.0}}")
+
+    found = report(project, "--budget-usd", "1")
+    tokens: dict[str, int] = found["tokens"]  # type: ignore[assignment]
+
+    assert found["cost_usd"] == pytest.approx((tokens["input"] + 2 * tokens["output"]) / 1_000_000)
+
+
+# ---- interruption
+
+
+def test_an_interrupted_run_can_be_resumed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C exits with 130 and says how to go on; the resumed run asks nothing twice, and ends as one that ran on."""
+    whole = report(project)
+    engine = Pupil()
+    project.engine(engine)
+    with monkeypatch.context() as patched:
+        patched.setattr("wordgrad.cli.screen.Screen.step", _interrupt)
+        code, out, err = project.run("optimize", project.config)
+    stopped = len(engine.history)
+    newest = runs(Database(project.store))[0]
+    resumed = project.json("runs", "resume", newest.id)
+
+    assert code == 130
+    assert f"wordgrad runs resume {newest.id}" in (out + err).replace("\n", " ")
+    assert (stopped, len(engine.history)) == (ALL_CALLS - 9, ALL_CALLS)
+    for each in (whole, resumed):
+        del each["run"], each["seconds"]
+    assert resumed == whole
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_resumed_run_uses_the_configuration_it_began_with(project: Project) -> None:
+    """A finished run that is resumed asks nobody, though its file was changed since."""
+    first = report(project)
+    project.change("steps = 2", "steps = 9")
+    project.engine(RuleEngine(lambda _: AssertionError("asked"), name="fake"))
+
+    again = project.json("runs", "resume", str(first["run"]))
+
+    assert (again["run"], again["calls"], again["steps"]) == (first["run"], first["calls"], 2)
+
+
+# ---- runs
+
+
+def test_runs_are_listed_newest_first(project: Project) -> None:
+    """`runs list` shows every run with its status and scores."""
+    ids = [report(project)["run"], report(project)["run"]]
+
+    found = project.json("runs", "list")
+    code, out, _ = project.run("runs", "list")
+
+    assert [each["run"] for each in found] == ids[::-1]
+    assert [each["status"] for each in found] == ["done", "done"]
+    assert (code, "0.0% → 100.0%" in out) == (0, True)
+
+
+def test_runs_show_gives_the_steps(project: Project) -> None:
+    """`runs show` says what each step did and why; the first letters of an id are enough."""
+    run = str(report(project)["run"])
+
+    found = project.json("runs", "show", run[:-1])
+    code, out, _ = project.run("runs", "show", run)
+
+    assert [(each["number"], each["accepted"]) for each in found["steps"]] == [(1, True), (2, False)]
+    assert (code, BETTER in out) == (0, True)
+
+
+def test_runs_diff_gives_both_texts(project: Project) -> None:
+    """`runs diff` shows how each text changed."""
+    run = str(report(project)["run"])
+
+    found = project.json("runs", "diff", run)
+    code, out, _ = project.run("runs", "diff", run)
+
+    assert found == [{"name": "prompt", "start": START, "end": BETTER}]
+    assert (code, "CAPITALS" in out) == (0, True)
+
+
+def test_runs_export_one_text_alone(project: Project) -> None:
+    """`runs export --variable` prints the text and nothing else."""
+    run = str(report(project)["run"])
+
+    code, out, _ = project.run("runs", "export", run, "--variable", "prompt")
+
+    assert (code, out) == (0, BETTER + "\n")
+
+
+def test_runs_export_of_an_unknown_variable_names_the_known(project: Project) -> None:
+    """A misspelt name exits with 2."""
+    run = str(report(project)["run"])
+
+    code, _, err = project.run("runs", "export", run, "--variable", "promt")
+
+    assert (code, "it has prompt" in err.replace("\n", " ")) == (2, True)
+
+
+def test_runs_export_markdown_fences_any_text(project: Project) -> None:
+    """A text that holds code fences cannot end its own block."""
+    project.engine(Pupil({"value": "CAPITALS\n```\n````\n# no heading"}))
+    run = str(report(project)["run"])
+
+    _, out, _ = project.run("runs", "export", run)
+
+    assert "`````text\nCAPITALS\n```\n````\n# no heading\n`````\n" in out
+
+
+def test_runs_export_json_holds_everything(project: Project) -> None:
+    """`runs export --format json` gives versions and steps."""
+    run = str(report(project)["run"])
+
+    _, out, _ = project.run("runs", "export", run, "--format", "json")
+    found = json.loads(out)
+
+    assert (found["versions"], len(found["steps"])) == ({"prompt": [START, BETTER]}, 2)
+
+
+def test_runs_rm_removes_one(project: Project) -> None:
+    """A removed run is gone, and the other is as it was."""
+    first, second = (str(report(project)["run"]) for _ in range(2))
+
+    code, _, _ = project.run("runs", "rm", first)
+
+    assert (code, [each["run"] for each in project.json("runs", "list")]) == (0, [second])
+    assert project.json("runs", "diff", second)[0]["end"] == BETTER
+
+
+@pytest.mark.parametrize("command", ["show", "diff", "export", "rm", "resume"])
+def test_an_unknown_run_exits_2(project: Project, command: str) -> None:
+    """A run that is not there is named, with where to look."""
+    report(project)
+
+    code, _, err = project.run("runs", command, "nope")
+
+    assert (code, "'nope' is not in the store" in err.replace("\n", " ")) == (2, True)
+
+
+def test_looking_makes_no_store(project: Project) -> None:
+    """Listing runs where none was made says so, and leaves no file."""
+    code, _, err = project.run("runs", "list")
+
+    assert (code, "no run was made yet" in err.replace("\n", " "), project.store.exists()) == (2, True, False)
+
+
+# ---- eval and estimate
+
+
+def test_eval_scores_the_configured_text(project: Project) -> None:
+    """`eval` runs the test rows once."""
+    assert project.json("eval", project.config) == {"n": 5, "score": 0.0, "passed": 0, "calls": 5}
+
+
+def test_eval_scores_another_text(project: Project) -> None:
+    """--variable gives the text of a file instead."""
+    other = project.folder / "other.txt"
+    other.write_text(BETTER, encoding="utf-8")
+
+    found = project.json("eval", project.config, "--variable", f"prompt={other}")
+
+    assert found == {"n": 5, "score": 1.0, "passed": 5, "calls": 5}
+
+
+@pytest.mark.parametrize("given", ["prompt", "other=prompt.txt", "prompt=missing.txt"])
+def test_eval_refuses_what_it_cannot_use(project: Project, given: str) -> None:
+    """A pair without a known name and a file that is there exits with 2."""
+    code, _, err = project.run("eval", project.config, "--variable", given)
+
+    assert (code, f"--variable {given}" in err.replace("\n", " ")) == (2, True)
+
+
+@pytest.mark.parametrize("rewrite", [None, {"value": "Say it slowly."}, "no rewrite at all"], ids=["good", "bad", "no"])
+@pytest.mark.parametrize("train", [8, 4, 5])
+def test_the_estimate_bounds_the_run(project: Project, rewrite: object, train: int) -> None:
+    """What a run takes lies between the bounds that were said before, whatever the engine answers."""
+    project.rows("train", [f"train{number}" for number in range(train)])
+    project.engine(Pupil(rewrite))  # type: ignore[arg-type]
+    said = project.json("estimate", project.config)["all"]
+
+    found = report(project)
+    tokens: dict[str, int] = found["tokens"]  # type: ignore[assignment]
+
+    assert said["calls"]["least"] <= found["calls"] <= said["calls"]["most"]  # type: ignore[operator]
+    assert tokens["input"] + tokens["output"] <= said["tokens"]
+
+
+def test_the_estimate_of_a_perfect_start_is_exact(project: Project) -> None:
+    """The lower bound is what a run with nothing to learn takes."""
+    project.prompt.write_text(BETTER, encoding="utf-8")
+
+    said = project.json("estimate", project.config)["all"]["calls"]["least"]
+
+    assert report(project)["calls"] == said
+
+
+def test_the_estimate_asks_nobody(project: Project) -> None:
+    """Estimating makes no call and keeps no run."""
+    project.engine(RuleEngine(lambda _: AssertionError("asked"), name="fake"))
+
+    code, out, _ = project.run("estimate", project.config)
+
+    assert (code, "unknown" in out, project.store.exists()) == (0, True, False)
+
+
+def test_paths_are_relative_to_the_configuration(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command works from any folder."""
+    elsewhere: Path = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+
+    assert project.json("eval", project.config)["n"] == 5
+    assert list(elsewhere.iterdir()) == []
