@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import anyio
@@ -406,6 +409,55 @@ def test_a_structured_reply_is_repaired_once() -> None:
     assert "people: Field required" in sent(model)[1][-1].text
     (asked,) = output.trace()
     assert len(asked.calls) == 2
+
+
+def test_a_schema_in_words_joins_the_question() -> None:
+    """Told in words, the schema is a part of the last user message: chat templates refuse two of those in a row."""
+    model = Model({"name": "東京", "people": 3}, capabilities=Capabilities(schema=False))
+    wg.llm_call("Be exact.", "Which?", engine=model, schema=City).value  # noqa: B018 - reading is the act
+
+    (messages,) = sent(model)
+    assert [(each.role, each.parts[:1]) for each in messages] == [("system", ("Be exact.",)), ("user", ("Which?",))]
+    assert json.loads(messages[1].parts[1].partition("\n")[2]) == City.model_json_schema()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        ('{"name": "Rome", "name": "Oslo", "people": 3}', "a key stands twice"),
+        ('{"name": "Rome", "people": 1e999}', "'1e999' is no finite number"),
+        ('Here: {"name": "Rome", "people": 3}', "not one JSON value"),
+        ('{"name": "\ud800", "people": 3}', "unable to parse raw data as a unicode string"),
+        ("", "not one JSON value"),
+    ],
+)
+def test_structured_replies_are_read_strictly(reply: str, problem: str) -> None:
+    """What is not exactly one JSON value of the form is sent back with the reason, and is never a value."""
+    model = Model(reply)
+
+    with pytest.raises(wg.NodeError, match=re.escape(problem)):
+        wg.llm_call(None, "Which?", engine=model, schema=City).value  # noqa: B018 - reading is the act
+    assert problem in sent(model)[1][-1].text
+
+
+def test_a_code_block_around_a_structured_reply() -> None:
+    """One code block around the whole reply is allowed, as small models write it."""
+    model = Model('```json\n{"name": "東京 🗼", "people": 3}\n```')
+
+    assert wg.llm_call(None, "Which?", engine=model, schema=City).value == {"name": "東京 🗼", "people": 3}
+
+
+class Founded(BaseModel, strict=True):
+    """A structured reply of a strict form."""
+
+    on: date
+
+
+def test_a_strict_form_is_read_as_json() -> None:
+    """In a strict form a date is still written as text: JSON has no other way."""
+    model = Model({"on": "1624-09-17"})
+
+    assert wg.llm_call(None, "When?", engine=model, schema=Founded).value == {"on": "1624-09-17"}
 
 
 def test_a_cut_structured_reply_is_an_error() -> None:

@@ -56,7 +56,7 @@ def test_an_engine_without_schemas_writes_between_marks() -> None:
         ("TERMINATE", "p1: the reply is not one JSON value"),
         (json_reply(" \n"), "p1: the new text is empty"),
         (json_reply("You summarise {article}."), "p1: the new text is the current text"),
-        (json_reply("lone \ud800"), "p1: the new text holds a lone surrogate"),
+        (json_reply("lone \ud800"), "p1: the JSON does not fit: the whole reply: Invalid JSON"),
         (Completion(text=json_reply("ok"), finish="length"), "p1: the reply was cut off"),
         (Completion(text=json_reply("ok"), finish="refusal"), "p1: the model refused"),
     ],

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from wordgrad import context, prompts
 from wordgrad.errors import UsageError
-from wordgrad.prompts import Part, Prompt, Record, Step, Work
+from wordgrad.prompts import Part, Prompt, Record, Step, Verdict, Work
+from wordgrad.types import Message
 
 GOLDEN = Path(__file__).parent / "golden" / "prompts"
 HOSTILE = [
@@ -96,6 +97,9 @@ def rendered() -> dict[str, Prompt]:
         "rewrite_edits_marked": prompts.rewrite(work(by_edits=True), as_json=False).prompt,
         "one_shot": prompts.one_shot(work(), as_json=True).prompt,
         "repair": prompts.repair(asked, "I cannot.", ["nothing stands between the marks"]).prompt,
+        "schema": Prompt(
+            (Message("user", (prompts.in_words(Verdict.model_json_schema()),)),), prompts.template_hash("schema")
+        ),
         "reduce": prompts.reduce([each.text() for each in work().records], groups=1),
     }
 

@@ -15,10 +15,10 @@ from wordgrad.core.value import EngineCall, Result, text_form
 from wordgrad.core.variable import Variable
 from wordgrad.engines import get_engine
 from wordgrad.engines.stack import wrapped
-from wordgrad.engines.structured import ask
 from wordgrad.errors import GraphError, UsageError
 from wordgrad.functions.image import Image
 from wordgrad.functions.strategies import per_node
+from wordgrad.functions.structured import ask
 from wordgrad.types import Engine, Message, Part, Request, Role, Sampling
 
 Content: TypeAlias = "str | Variable | Image | Sequence[str | Variable | Image]"

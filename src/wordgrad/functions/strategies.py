@@ -17,8 +17,8 @@ from wordgrad.core.value import text_form
 from wordgrad.core.variable import Variable
 from wordgrad.engines.defaults import resolve
 from wordgrad.engines.stack import wrapped
-from wordgrad.engines.structured import ask
 from wordgrad.errors import UnreadableReply
+from wordgrad.functions.structured import ask
 from wordgrad.prompts import Part, Prompt, Verdict
 from wordgrad.types import Request, Sampling
 

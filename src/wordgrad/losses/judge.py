@@ -9,8 +9,8 @@ from wordgrad.core.function import Node
 from wordgrad.core.value import EngineCall, Result, text_form
 from wordgrad.engines.defaults import resolve
 from wordgrad.engines.stack import wrapped
-from wordgrad.engines.structured import ask
 from wordgrad.errors import EngineError
+from wordgrad.functions.structured import ask
 from wordgrad.losses.base import Case, Loss, Scale
 from wordgrad.types import Engine, Request, Sampling
 

@@ -179,7 +179,7 @@ class _Reducer:
         self.calls += 1
         completion = await wrapped(self.job.engine).complete(request)
         try:
-            return prompts.read_json(completion.text, ReduceReply) if completion.finish == "stop" else None
+            return prompts.read_json(prompts.whole(completion), ReduceReply)
         except UnreadableReply:
             # Feedback is never lost: ungrouped records stand for themselves.
             return None
@@ -230,18 +230,14 @@ def _form(asked: Asked) -> type[BaseModel] | None:
 
 
 def _parsed(completion: Completion, asked: Asked, before: str) -> RewriteReply:
-    if completion.finish == "length":
-        raise UnreadableReply("the reply was cut off at its length limit: write a shorter text")
-    if completion.finish == "refusal":
-        raise UnreadableReply("the model refused to reply")
+    text = prompts.whole(completion)
     if asked.by_edits and asked.as_json:
-        reply = prompts.read_json(completion.text, EditReply)
-        return RewriteReply(value=prompts.edited(before, reply.edits))
+        return RewriteReply(value=prompts.edited(before, prompts.read_json(text, EditReply).edits))
     if asked.by_edits:
-        return RewriteReply(value=prompts.edited(before, prompts.read_edits(completion.text, asked.delimiter)))
+        return RewriteReply(value=prompts.edited(before, prompts.read_edits(text, asked.delimiter)))
     if asked.as_json:
-        return prompts.read_json(completion.text, RewriteReply)
-    return RewriteReply(value=prompts.read_marked(completion.text, asked.delimiter))
+        return prompts.read_json(text, RewriteReply)
+    return RewriteReply(value=prompts.read_marked(text, asked.delimiter))
 
 
 def _faults(job: Job, text: str, asked: Asked) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The prompts: one Markdown file each, and one typed function that fills it."""
 
 from wordgrad.prompts.critics import Part, Step, critic_edge, critic_node, critic_trace
+from wordgrad.prompts.forms import asked_again, in_words
 from wordgrad.prompts.judges import judge_score, judge_text
 from wordgrad.prompts.render import Prompt, fence, mark, render, shortened, template_hash
 from wordgrad.prompts.reply import (
@@ -13,6 +14,7 @@ from wordgrad.prompts.reply import (
     read_edits,
     read_json,
     read_marked,
+    whole,
 )
 from wordgrad.prompts.rewrites import Asked, Record, Work, indented, one_shot, reduce, repair, rewrite
 
@@ -28,11 +30,13 @@ __all__ = [
     "Step",
     "Verdict",
     "Work",
+    "asked_again",
     "critic_edge",
     "critic_node",
     "critic_trace",
     "edited",
     "fence",
+    "in_words",
     "indented",
     "judge_score",
     "judge_text",
@@ -47,4 +51,5 @@ __all__ = [
     "rewrite",
     "shortened",
     "template_hash",
+    "whole",
 ]

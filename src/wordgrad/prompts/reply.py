@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wordgrad.errors import UnreadableReply
+from wordgrad.types import Completion
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -80,6 +82,19 @@ class ReduceReply(Reply):
     groups: list[Group]
 
 
+def whole(completion: Completion) -> str:
+    """The reply's text.
+
+    Raises:
+        UnreadableReply: It was cut off or refused, so that what is there is not the reply.
+    """
+    if completion.finish == "length":
+        raise UnreadableReply("the reply was cut off at its length limit: write a shorter one")
+    if completion.finish == "refusal":
+        raise UnreadableReply("the model refused to reply")
+    return completion.text
+
+
 def read_json(text: str, form: type[Model]) -> Model:
     """The reply as a `form`. The whole reply must be one JSON value; one code block around it is allowed.
 
@@ -87,9 +102,11 @@ def read_json(text: str, form: type[Model]) -> Model:
         UnreadableReply: It is not; the message says why, for the repair.
     """
     block = _CODE_BLOCK.fullmatch(text.strip())
+    body = block[1] if block else text
     try:
-        found = json.loads(block[1] if block else text, object_pairs_hook=_distinct, parse_constant=_no_constant)
-        return form.model_validate(found)
+        # Pydantic's own parser takes the last of two equal keys, and what is no finite number.
+        json.loads(body, object_pairs_hook=_distinct, parse_constant=_finite, parse_float=_finite)
+        return form.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the whole reply"
@@ -105,8 +122,10 @@ def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+def _finite(number: str) -> float:
+    if not math.isfinite(float(number)):
+        raise ValueError(f"{number!r} is no finite number")
+    return float(number)
 
 
 def read_marked(text: str, delimiter: str) -> str:

@@ -1,0 +1,52 @@
+"""One reply in a given form, with one repair."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from wordgrad import prompts
+from wordgrad.errors import UnreadableReply
+from wordgrad.types import Completion, Engine, Request
+
+Form = TypeVar("Form", bound=BaseModel)
+
+_AGAIN = "Reply with the JSON only."
+
+
+async def ask(engine: Engine, request: Request, form: type[Form]) -> tuple[Form, list[Completion]]:
+    """Ask for a reply that fits `form`; an unreadable, cut or refused one may be repaired once.
+
+    The engine's own schema mode is used where it declares one, else the schema is told in words.
+
+    Returns:
+        The reply, and the completions it took: one or two.
+
+    Raises:
+        UnreadableReply: The repair did not fit either.
+        EngineError: The engine could not be reached.
+    """
+    asked = _with_form(engine, request, form)
+    first = await engine.complete(asked)
+    try:
+        return prompts.read_json(prompts.whole(first), form), [first]
+    except UnreadableReply as error:
+        again = prompts.asked_again(asked.messages, first.text, [str(error)], form=_AGAIN)
+    second = await engine.complete(replace(asked, messages=again.messages, template=again.template))
+    try:
+        return prompts.read_json(prompts.whole(second), form), [first, second]
+    except UnreadableReply as error:
+        raise UnreadableReply(
+            f"{engine.name} gave no reply in the asked form, and its repair had none: {error}"
+        ) from error
+
+
+def _with_form(engine: Engine, request: Request, form: type[BaseModel]) -> Request:
+    schema = form.model_json_schema()
+    if engine.capabilities.schema:
+        return replace(request, schema=schema)
+    # A part of the question, not a message of its own: many chat templates refuse two user messages in a row.
+    *before, last = request.messages
+    return replace(request, messages=(*before, replace(last, parts=(*last.parts, prompts.in_words(schema)))))
