@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,22 +43,30 @@ def read(path: Path) -> list[Row]:
     """
     readers = {".jsonl": _jsonl, ".csv": _csv}
     if path.suffix not in readers:
-        raise UsageError(f"{path}: rows are read from .jsonl and .csv files, not from {path.suffix or 'this'!r}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as UTF-8 text: {error}") from error
-    rows = list(readers[path.suffix](text, path))
+        raise UsageError(f"{path}: rows are read from .jsonl and .csv files")
+    rows = list(readers[path.suffix](text(path), path))
     if not rows:
         raise UsageError(f"{path}: the file has no rows")
     return rows
 
 
-def _jsonl(text: str, path: Path) -> Iterator[Row]:
+def text(path: Path) -> str:
+    """A file's text (UTF-8, with or without a byte order mark).
+
+    Raises:
+        UsageError: It is missing, or no such text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no UTF-8 text: {error}") from error
+
+
+def _jsonl(source: str, path: Path) -> Iterator[Row]:
     # Not splitlines(): a ticket may hold a line separator that JSON allows inside a string.
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(source.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -69,13 +78,20 @@ def _jsonl(text: str, path: Path) -> Iterator[Row]:
         yield Row(columns, f"{path.name}:{number}")
 
 
-def _csv(text: str, path: Path) -> Iterator[Row]:
-    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+def _csv(source: str, path: Path) -> Iterator[Row]:
+    # Not splitlines(): a cell may hold a line separator that is none to a csv file.
+    reader = csv.reader(io.StringIO(source), strict=True)
     try:
-        for columns in reader:
-            if None in columns or None in columns.values():
-                raise UsageError(f"{path}:{reader.line_num}: the row does not have the columns of the first line")
-            yield Row(columns, f"{path.name}:{reader.line_num}")
+        names = next(reader, [])
+        if len(set(names)) < len(names):
+            raise UsageError(f"{path}:1: two columns have the same name")
+        first = reader.line_num + 1
+        for cells in reader:
+            if cells and len(cells) != len(names):
+                raise UsageError(f"{path}:{first}: the row has {len(cells)} columns, the first line {len(names)}")
+            if cells:
+                yield Row(dict(zip(names, cells, strict=True)), f"{path.name}:{first}")
+            first = reader.line_num + 1
     except csv.Error as error:
         raise UsageError(f"{path}:{reader.line_num}: {error}") from error
 
@@ -97,5 +113,5 @@ def require_disjoint(splits: Mapping[str, Sequence[Row]], column: str) -> None:
             if other != split:
                 raise UsageError(
                     f"{row.place} ({split}) repeats {first.place} ({other}): the same {column!r} may not stand in two "
-                    "splits. Remove one of them"
+                    "splits; remove one of them"
                 )

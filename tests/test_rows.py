@@ -1,0 +1,109 @@
+"""Rows from files, with the place that each came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wordgrad.data.rows import Row, read, require_disjoint
+from wordgrad.errors import UsageError
+
+
+def written(folder: Path, name: str, content: str | bytes) -> Path:
+    """A file with this content."""
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def found(path: Path) -> list[tuple[dict[str, object], str]]:
+    """The columns and the place of each row."""
+    return [(dict(row.columns), row.place) for row in read(path)]
+
+
+def test_jsonl_rows_have_their_lines(tmp_path: Path) -> None:
+    """One object a line, of any JSON; empty lines are skipped and counted."""
+    path = written(tmp_path, "a.jsonl", '{"q": "x", "n": [1, null]}\n\n  \n{"q": "y"}')
+
+    assert found(path) == [({"q": "x", "n": [1, None]}, "a.jsonl:1"), ({"q": "y"}, "a.jsonl:4")]
+
+
+def test_csv_rows_have_their_first_lines(tmp_path: Path) -> None:
+    """A quoted cell may hold newlines, commas and quotes; a row's place is the line that it begins on."""
+    path = written(tmp_path, "a.csv", 'q,a\r\n"one\r\ntwo, ""three""",x\r\n\r\nfour,\r\n')
+
+    assert found(path) == [
+        ({"q": 'one\ntwo, "three"', "a": "x"}, "a.csv:2"),
+        ({"q": "four", "a": ""}, "a.csv:5"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path, name: str) -> None:
+    """Files that Windows programs saved read as any other."""
+    content = '\ufeff{"q": "x"}\n' if name == "a.jsonl" else "\ufeffq\nx\n"
+
+    assert [columns for columns, _ in found(written(tmp_path, name, content))] == [{"q": "x"}]
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85"])
+def test_line_separators_in_json_are_text(tmp_path: Path, sign: str) -> None:
+    """What Python splits lines at, and JSON allows in a string, does not end a row."""
+    path = written(tmp_path, "a.jsonl", f'{{"q": "one{sign}two"}}\n')
+
+    assert found(path) == [({"q": f"one{sign}two"}, "a.jsonl:1")]
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
+def test_line_separators_in_csv_are_text(tmp_path: Path, sign: str) -> None:
+    """The same in a cell of a csv file, quoted or not."""
+    path = written(tmp_path, "a.csv", f"q,a\none{sign}two,x\n")
+
+    assert found(path) == [({"q": f"one{sign}two", "a": "x"}, "a.csv:2")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.jsonl", '{"q": 1}\n{"q": \n', r"a\.jsonl:2: no JSON: Expecting value at column 7"),
+        ("a.jsonl", '{"q": 1}\n[1]\n', r"a\.jsonl:2: a row is a JSON object, not list"),
+        ("a.jsonl", "\n\n", r"a\.jsonl: the file has no rows"),
+        ("a.csv", "", r"a\.csv: the file has no rows"),
+        ("a.csv", "q,a\n", r"a\.csv: the file has no rows"),
+        ("a.csv", "q,a\nx,y\nx\n", r"a\.csv:3: the row has 1 columns, the first line 2"),
+        ("a.csv", "q,a\nx,y,z\n", r"a\.csv:2: the row has 3 columns, the first line 2"),
+        ("a.csv", "q,q\nx,y\n", r"a\.csv:1: two columns have the same name"),
+        ("a.csv", 'q,a\nx,"y\n', r"a\.csv:2: unexpected end of data"),
+        ("a.jsonl", b'{"q": "\xff"}\n', r"a\.jsonl is no UTF-8 text"),
+        ("a.txt", "q\n", r"a\.txt: rows are read from \.jsonl and \.csv files"),
+    ],
+)
+def test_a_broken_file_is_named_with_the_line(tmp_path: Path, name: str, content: str | bytes, words: str) -> None:
+    """What cannot be read is never left out in silence."""
+    path = written(tmp_path, name, content)
+
+    with pytest.raises(UsageError, match=words):
+        read(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """The error has the path as it was looked for."""
+    with pytest.raises(UsageError, match=r"none\.csv cannot be read: No such file"):
+        read(tmp_path / "none.csv")
+
+
+def test_a_missing_column_names_those_that_are_there() -> None:
+    """The message is enough to mend the configuration."""
+    with pytest.raises(UsageError, match=r"a\.csv:2: no column 'query'; the row has 'q', 'a'"):
+        Row({"q": "x", "a": "y"}, "a.csv:2")["query"]
+
+
+def test_splits_that_share_an_input_name_both_places() -> None:
+    """The same input in two splits is an error, whatever the other columns hold; twice in one split is none."""
+    train = [Row({"q": "x", "a": 1}, "t.csv:2"), Row({"q": "x", "a": 1}, "t.csv:3")]
+    test = [Row({"q": "y"}, "s.csv:2"), Row({"q": "x", "a": 2}, "s.csv:3")]
+    require_disjoint({"train": train, "test": test[:1]}, "q")
+
+    with pytest.raises(UsageError, match=r"s\.csv:3 \(test\) repeats t\.csv:2 \(train\): the same 'q'"):
+        require_disjoint({"train": train, "test": test}, "q")
