@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import time
 from collections.abc import Callable, Sequence
 
@@ -12,7 +13,7 @@ import wordgrad as wg
 from engines import Model, prompt, texts, verdicts
 from wordgrad.core.function import Feedback, Node
 from wordgrad.core.value import Result
-from wordgrad.types import Request
+from wordgrad.types import Capabilities, Purpose, Request
 
 JUDGED = "Is it true?"
 
@@ -360,6 +361,30 @@ def test_fused_asks_once_for_the_trace() -> None:
     assert [texts(each) for each in prompts] == [["Be exact."], ["Be exact."]]
 
 
+def test_fused_labels_parts_in_the_order_of_use() -> None:
+    """The steps stand in the order in which they were made, and their prompts are numbered so."""
+    model, early, late = Model("x"), prompt("Early.", "one"), prompt("Late.", "two")
+    first, second = (wg.BlackboxLLM(model, each)("start") for each in (early, late))
+    answer = wg.llm_call(None, [second, first], engine=model)
+
+    with wg.backward_engine(model):
+        judged(model, answer).backward(strategy=wg.fused)
+
+    (asked,) = model.asked("backward")
+    assert re.findall(r"Step \d|P\d \(\w+\)|Answer for .*, one", asked) == [
+        "Step 1", "P1 (one)", "Step 2", "P2 (two)", "Step 3", "Answer for P1, P2, one",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("strategy", [wg.per_node, wg.per_edge, wg.fused])
+def test_what_was_judged_itself_needs_no_critic(strategy: object) -> None:
+    """Whatever the strategy, the judge's words on a parameter are its gradient, and no critic is asked."""
+    model, solution = Model(judgement="Line 2 never ends."), prompt("while True: pass", "code")
+    judged(model, solution).backward(strategy=strategy)  # type: ignore[arg-type]
+
+    assert (texts(solution), model.count("backward")) == (["Line 2 never ends."], 0)
+
+
 @pytest.mark.parametrize("strategy", [wg.per_node, wg.per_edge, wg.fused])
 def test_objectives_are_never_mixed(strategy: object) -> None:
     """Several objectives of one output are several critic calls, and each leaves its own gradient."""
@@ -371,7 +396,7 @@ def test_objectives_are_never_mixed(strategy: object) -> None:
 
     asked = model.asked("backward")
     assert [("true" in each, "short" in each) for each in asked] in ([(True, False), (False, True)],)
-    assert sorted(each.objective for each in system.gradients) == ["Is it short?", "Is it true?"]
+    assert sorted(each.objective for each in system.gradients) == ["length: Is it short?", "truth: Is it true?"]
 
 
 def test_the_original_feedback_reaches_every_step() -> None:
@@ -512,7 +537,112 @@ async def test_abackward() -> None:
     assert texts(solution) == ["Too long."]
 
 
+@pytest.mark.parametrize("strategy", [wg.per_node, wg.per_edge, wg.fused])
+def test_the_critic_knows_the_context(strategy: object) -> None:
+    """What a loss was told beside the output, such as a question, is shown to every critic, and gets no feedback."""
+    model, system, facts = Model("In May."), prompt(), prompt("It was founded in June.", "facts")
+    answer = wg.BlackboxLLM(model, system)(wg.BlackboxLLM(model, "Draft.")("When?"))
+
+    with wg.backward_engine(model):
+        judged(model, answer, context=facts).backward(strategy=strategy)  # type: ignore[arg-type]
+
+    (asked,) = model.asked("backward")
+    assert "It was founded in June." in asked
+    assert (texts(system), texts(facts)) == (["Be exact."], [])
+
+
 # ---- size
+
+
+class Narrow(Model):
+    """A model whose context is as short as its tokens are many: one a byte, the most that any tokenizer needs."""
+
+    def __init__(self, *, tokens: int = 8_192, **options: object) -> None:
+        super().__init__(capabilities=Capabilities(schema=True, context_tokens=tokens), **options)  # type: ignore[arg-type]
+
+    def count_tokens(self, text: str) -> int:
+        """As the embedded engine counts."""
+        return len(text.encode("utf-8", "surrogatepass"))
+
+    def longest(self, purpose: Purpose) -> int:
+        """Tokens of the longest request for `purpose`, its reply included."""
+        requests = [call.request for call in self.history if call.request.purpose == purpose]
+        return max(
+            sum(self.count_tokens(each.text) for each in request.messages) + request.sampling.max_tokens
+            for request in requests
+        )
+
+
+LONG = "".join(f"第{n}文はとても長い。🎫\n" for n in range(4_000))
+
+
+@pytest.mark.parametrize("strategy", [wg.per_node, wg.per_edge, wg.fused])
+@pytest.mark.parametrize("unreadable", [False, True])
+def test_long_texts_fit_the_critic(strategy: object, unreadable: bool) -> None:
+    """Where prompt, input, output, rubric and critique are each longer than the critic's context, each is shortened.
+
+    Start and end are kept and the cut is marked, and there is room for the reply, and for the reply's repair.
+    """
+    replies = {"critic": "No. " * 250} if unreadable else {}
+    model, system = Narrow(reply=LONG, judgement=LONG, **replies), prompt(f"Begin. {LONG} End.")
+    answer = wg.BlackboxLLM(model, system)([f"{n}: {LONG}" for n in range(8)])
+    loss = wg.MetricLoss(lambda output, target: (0.0, LONG), objective=f"Be brief. {LONG}")(answer)
+
+    with wg.backward_engine(model):
+        loss.backward(strategy=strategy)  # type: ignore[arg-type]
+
+    asked = model.asked("backward")[0]
+    assert all(shown in asked for shown in ("Begin. 第0文", " End.", "Be brief. ", "characters left out", "for P1"))
+    assert model.longest("backward") <= 8_192
+    assert texts(system) == [LONG if unreadable else "Be exact."]
+
+
+def test_long_traces_fit_the_critic() -> None:
+    """Of a trace of too many steps the fused critic sees those with something to train, then the first and the last.
+
+    It is told how many are left out.
+    """
+    model, first, last = Narrow(reply="x" * 300), prompt("First.", "one"), prompt("Last.", "two")
+    text = wg.BlackboxLLM(model, first)("start")
+    for n in range(300):
+        text = wg.BlackboxLLM(model, f"Step {n} of many.")(text)
+    text = wg.BlackboxLLM(model, last)(text)
+
+    with wg.backward_engine(model):
+        judged(model, text).backward(strategy=wg.fused)
+
+    (asked,) = model.asked("backward")
+    assert all(shown in asked for shown in ("First.", "Last.", "Step 0 of many.", "Step 299 of many.", "for P1, P2"))
+    assert re.search(r"\(29\d of the 302 steps are left out\.\)", asked)
+    assert model.longest("backward") <= 8_192
+    assert (texts(first), texts(last)) == (["Be exact."], ["Be exact."])
+
+
+@pytest.mark.parametrize("strategy", [wg.per_node, wg.per_edge, wg.fused])
+def test_long_conversations_fit_the_critic(strategy: object) -> None:
+    """Of a call with too many parts the critic sees those that it is asked about, then the first and the last."""
+    model, system, middle = Narrow(reply="No."), prompt(), prompt("Half way.", "message")
+    turns = [f"message {n} " + "x" * 300 for n in range(500)]
+    answer = wg.BlackboxLLM(model, system)([*turns[:250], middle, *turns[250:]])
+
+    with wg.backward_engine(model):
+        judged(model, answer).backward(strategy=strategy)  # type: ignore[arg-type]
+
+    assert all("message 0 " in each and "message 499 " in each for each in model.asked("backward"))
+    assert all(re.search(r"\(\d{3} of the 502 parts are left out\.\)", each) for each in model.asked("backward"))
+    assert model.longest("backward") <= 8_192
+    assert (texts(system), texts(middle)) == (["Be exact."], ["Be exact."])
+
+
+def test_a_context_too_short_for_any_critic() -> None:
+    """Where not even the shortest prompt fits beside the reply, the error names the engine and what to change."""
+    model, system = Narrow(tokens=2_048), prompt()
+    loss = judged(Model(), wg.BlackboxLLM(model, system)("What?"))
+
+    with wg.backward_engine(model), pytest.raises(wg.UsageError, match=r"'rule', 2048 tokens.*lower that in options="):
+        loss.backward()
+
+    assert (system.gradients, model.count("backward")) == ((), 0)
 
 
 def test_a_long_chain_of_model_calls() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from wordgrad import context, prompts
 from wordgrad.errors import UsageError
-from wordgrad.prompts import Part, Prompt, Record, Step, Verdict, Work
+from wordgrad.prompts import Judged, Part, Prompt, Record, Step, Verdict, Work
 from wordgrad.types import Message
 
 GOLDEN = Path(__file__).parent / "golden" / "prompts"
@@ -74,8 +74,8 @@ PARTS = (
     Part(label="P1", role="system prompt of the summariser", text="You summarise articles."),
     Part(label="", role="user message", text="売上は12％増えた。"),
 )
-STEP = {"description": "a language model answers the input", "parts": PARTS, "output": "Things went well."}
-JUDGED = {"objective": "It keeps every figure.", "feedback": "The figure of 12 % is missing."}
+STEP = Step(description="a language model answers the input", parts=PARTS, output="Things went well.")
+JUDGED = Judged(objective="It keeps every figure.", feedback="The figure of 12 % is missing.")
 
 
 def rendered() -> dict[str, Prompt]:
@@ -85,11 +85,13 @@ def rendered() -> dict[str, Prompt]:
         "judge_text": prompts.judge_text(instruction="Is it short?", output="It is.", target="Yes.", context="Is it?"),
         "judge_text_cut": prompts.judge_text(instruction="Is it short?", output="It is", finish="length"),
         "judge_score": prompts.judge_score(rubric="Short: 1.", output="", finish="refusal"),
-        "critic_node": prompts.critic_node(**STEP, **JUDGED, requests=("Name the figure.",)),  # type: ignore[arg-type]
-        "critic_edge": prompts.critic_edge(**STEP, **JUDGED, asked="P1"),  # type: ignore[arg-type]
-        "critic_trace": prompts.critic_trace(
-            steps=[Step(**STEP), Step(**STEP, finish="length")], asked=["P1"], **JUDGED
-        ),  # type: ignore[arg-type]
+        "critic_node": prompts.critic_node(STEP, JUDGED, requests=("Name the figure.",)),
+        "critic_edge": prompts.critic_edge(STEP, JUDGED, asked="P1"),
+        "critic_edge_known": prompts.critic_edge(
+            replace(STEP, left_out=4), replace(JUDGED, context="売上"), asked="P1"
+        ),
+        "critic_trace": prompts.critic_trace([STEP, replace(STEP, finish="length")], JUDGED),
+        "critic_trace_cut": prompts.critic_trace([STEP], JUDGED, left_out=7),
         "rewrite_json": prompts.rewrite(work(), as_json=True).prompt,
         "rewrite_marked": asked.prompt,
         "rewrite_full": prompts.rewrite(work(**FULL), as_json=True).prompt,
@@ -187,7 +189,7 @@ def test_the_objective_is_always_named() -> None:
     """Every critic's prompt says what the output is judged by."""
     made = rendered()
 
-    assert all(JUDGED["objective"] in shown(made[name]) for name in ("critic_node", "critic_edge", "critic_trace"))
+    assert all(JUDGED.objective in shown(made[name]) for name in ("critic_node", "critic_edge", "critic_trace"))
 
 
 @given(st.text(), st.text())

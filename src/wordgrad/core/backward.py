@@ -146,8 +146,9 @@ async def _seeds(root: Variable, words: Sequence[Gradient]) -> list[Seed]:
         return [
             Seed(root, replace(each, example=each.example or example, output=each.output or shown)) for each in words
         ]
-    ctx = _context(root, node, example=example, objective=node.function.objective(node), feedback="", critique=None)
-    ctx = replace(ctx, feedback=output.failure or text_form(output.value))
+    feedback = output.failure or text_form(output.value)
+    objective = node.function.objective(node)
+    ctx = _context(root, node, example=example, objective=objective, feedback=feedback, known="", critique=None)
     said = await _said(ctx, ())
     return [Seed(node.inputs[slot].variable, each) for slot, each in enumerate(said) if each is not None]
 
@@ -158,7 +159,14 @@ async def _settled(variable: Variable) -> Result:
 
 
 def _context(
-    variable: Variable, node: Node, *, example: str, objective: str, feedback: str, critique: Critique | None
+    variable: Variable,
+    node: Node,
+    *,
+    example: str,
+    objective: str,
+    feedback: str,
+    known: str,
+    critique: Critique | None,
 ) -> Context:
     state = variable._state  # noqa: SLF001 - same package
     output = state.peek() if isinstance(state, Pending) else state
@@ -176,6 +184,7 @@ def _context(
         example=example,
         objective=objective,
         feedback=feedback,
+        known=known,
         critique=critique,
     )
 
@@ -226,15 +235,17 @@ class Trace:
     index: Index
     seeds: list[Seed]
     steps: list[Variable] = field(default_factory=list)
-    """The outputs of calls with something to train behind them, inputs before what reads them."""
+    """The outputs of calls with something to train behind them, in creation order."""
     leaves: list[Variable] = field(default_factory=list)
-    """What can be trained, in the order of first use."""
+    """What can be trained of the inputs of these calls, in the order of first use."""
     _delivered: dict[Variable, dict[Key, Gradient]] = field(default_factory=lambda: defaultdict(dict))
 
     def __post_init__(self) -> None:
         reached = ancestors(dict.fromkeys(seed.variable for seed in self.seeds), trainable=True)
-        self.steps = [each for each in reached if each.grad_fn is not None]
-        self.leaves = [each for each in reached if each.grad_fn is None]
+        nodes = {each: each.grad_fn for each in reached if each.grad_fn is not None}
+        self.steps = sorted(nodes, key=lambda each: nodes[each].index)
+        inputs = dict.fromkeys(each.variable for step in self.steps for each in nodes[step].inputs)
+        self.leaves = [each for each in inputs if each.requires_grad and each.grad_fn is None]
         for seed in self.seeds:
             self.deposit(seed.variable, seed.gradient)
 
@@ -242,6 +253,11 @@ class Trace:
     def feedback(self) -> str:
         """The loss's own words."""
         return "\n".join(dict.fromkeys(seed.gradient.feedback or seed.gradient.text for seed in self.seeds))
+
+    @property
+    def known(self) -> str:
+        """What the loss was told beside the output."""
+        return "\n".join(dict.fromkeys(seed.gradient.context for seed in self.seeds if seed.gradient.context))
 
     def deposit(self, variable: Variable, gradient: Gradient) -> None:
         """Add a gradient; the same key twice is one gradient."""
@@ -260,6 +276,7 @@ class Trace:
             example=self.example,
             objective=self.objective,
             feedback=self.feedback,
+            known=self.known,
             critique=critique,
         )
 
@@ -276,11 +293,10 @@ class Trace:
     async def walk(self, critique: Critique | None) -> None:
         """Run each call's backward rule once all that read its output have run; what is ready runs concurrently."""
         contexts = {step: self.context(step, critique) for step in self.steps}
-        ranked = sorted(self.steps, key=lambda step: contexts[step].node.index)
         waiting = Counter(each.variable for ctx in contexts.values() for each in ctx.node.inputs)
         try:
             async with anyio.create_task_group() as group:
-                walk = _Walk(self, contexts, {step: rank for rank, step in enumerate(ranked)}, waiting, group)
+                walk = _Walk(self, contexts, {step: rank for rank, step in enumerate(self.steps)}, waiting, group)
                 for step in self.steps:
                     if not waiting[step]:
                         group.start_soon(walk.visit, step)
@@ -301,7 +317,7 @@ class _Walk:
     trace: Trace
     contexts: Mapping[Variable, Context]
     ranks: Mapping[Variable, int]
-    """The place of each call among the trace's, by creation index: what numbers its critics' calls."""
+    """The place of each call among the trace's: what numbers its critics' calls."""
     waiting: Counter[Variable]
     """How many readers of each Variable have not run yet."""
     group: TaskGroup

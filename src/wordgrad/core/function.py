@@ -75,6 +75,8 @@ class Context:
     objective: str
     feedback: str
     """The loss's own words. Critics see them beside their consumer's request, not a paraphrase of a paraphrase."""
+    known: str
+    """What the loss was told beside the output (a question, sources)."""
     critique: Critique | None
     """How nodes that need a critic get one; None: the default strategy's way."""
 
@@ -157,10 +159,10 @@ class Function(ABC):
             role=role,
         )
         requires_grad = _grad_enabled.get() and any(each.requires_grad for each in variables)
-        state = self._submit(node, example)
+        state = self._submit(node)
         return Variable._computed(state, node=node, role_description=role, requires_grad=requires_grad)  # noqa: SLF001
 
-    def _submit(self, node: Node, example: Hashable | None) -> Result | Pending[Result]:
+    def _submit(self, node: Node) -> Result | Pending[Result]:
         states = [each.state for each in node.inputs]
         waiting = [state for state in states if isinstance(state, Pending)]
         if self.structural and not waiting:
@@ -186,7 +188,7 @@ class Function(ABC):
             index=node.index,
             thread=self.thread,
             turn=self.turn,
-            example=example,
+            example=node.example,
             exclusive=self.exclusive,
         )
 

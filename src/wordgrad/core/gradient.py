@@ -45,6 +45,8 @@ class Gradient:
     score: float | None = None
     feedback: str = field(default="", repr=False)
     """The loss's own words: what a chain of critics could have paraphrased away."""
+    context: str = field(default="", repr=False)
+    """What the loss was told beside the output (a question, sources)."""
 
     @property
     def key(self) -> Key:

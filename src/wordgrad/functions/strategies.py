@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypedDict, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import anyio
 from pydantic import BaseModel
@@ -19,18 +19,21 @@ from wordgrad.engines.defaults import resolve
 from wordgrad.engines.stack import wrapped
 from wordgrad.errors import UnreadableReply
 from wordgrad.functions.structured import ask
-from wordgrad.prompts import Part, Prompt, Verdict
+from wordgrad.prompts import Judged, Limits, Part, Prompt, Step, Verdict
 from wordgrad.types import Request, Sampling
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
 _OPTIONS = Sampling(max_tokens=1024)
 _CHARS_SHOWN = 6_000
-"""Of one text in a critic's prompt; the middle of a longer one is left out, and marked."""
 
 
 class PerNode:
     """One critic call for each model call. It covers all inputs that need feedback, and shows the others.
+
+    Of a text longer than 6,000 characters the critic sees the start and the end. Where all texts together are more
+    than its context holds, that limit is lowered, a quarter at a time, to 200 characters. Where even that is too much,
+    inputs are left out: first those that it is not asked about, from the middle on. It is told what it does not see.
 
     Args:
         options: Limits and sampling of the critic.
@@ -45,7 +48,12 @@ class PerNode:
 
     async def critique(self, ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback]:
         """What each input of one call should change, from one structured reply."""
-        reply = await _asked(prompts.critic_node(**_shown(ctx, grads)), prompts.NodeReply, self.options)
+
+        def prompt(limits: Limits) -> Prompt:
+            step = _step(ctx, limits)
+            return prompts.critic_node(step, _judged(ctx, limits), requests=_requests(ctx, grads, limits))
+
+        reply = await _asked(prompt, prompts.NodeReply, self.options)
         if reply is None:
             return _passed_on(ctx, grads)
         said = {verdict.part: verdict for verdict in reply.parts}
@@ -56,6 +64,8 @@ class PerNode:
 
 class PerEdge:
     """One critic call for each input of a model call, as in the TextGrad paper (Yuksekgonul et al., 2024).
+
+    What its context cannot hold is left out as it is for `per_node`.
 
     Args:
         options: Limits and sampling of the critic.
@@ -76,7 +86,11 @@ class PerEdge:
         async def one(slot: int) -> None:
             # A numbering of its own: the place of a call must not depend on which input's critic came first.
             context.body.set(context.Body(index=(*here, slot)))
-            prompt = prompts.critic_edge(**_shown(ctx, grads), asked=_label(slot))
+
+            def prompt(limits: Limits) -> Prompt:
+                step, judged = _step(ctx, limits, asked=slot), _judged(ctx, limits)
+                return prompts.critic_edge(step, judged, asked=_label(slot), requests=_requests(ctx, grads, limits))
+
             reply = await _asked(prompt, Verdict, self.options)
             said[slot] = merged(grads) if reply is None else _gradient(reply, _texts(ctx))
 
@@ -89,6 +103,9 @@ class PerEdge:
 
 class Fused:
     """One critic call for each example and objective. It sees the whole trace, and covers every parameter.
+
+    What its context cannot hold is left out as it is for `per_node`; of too many calls those that read no parameter
+    go first, from the middle on. A parameter that only calls left out have read gets no feedback.
 
     Args:
         options: Limits and sampling of the critic.
@@ -103,20 +120,14 @@ class Fused:
             return
         context.body.set(context.Body(index=trace.index))
         contexts = [trace.context(step) for step in trace.steps]
-        prompt = prompts.critic_trace(
-            steps=[
-                prompts.Step(
-                    description=ctx.node.function.description,
-                    parts=tuple(_parts(ctx, trace.leaves)),
-                    output=shortened(text_form(ctx.output.value)),
-                    finish=ctx.output.finish,
-                )
-                for ctx in contexts
-            ],
-            asked=[_label(rank) for rank in range(len(trace.leaves))],
-            objective=trace.objective,
-            feedback=trace.feedback,
-        )
+        ranks = {leaf: rank for rank, leaf in enumerate(trace.leaves)}
+        reads = [any(each.variable in ranks for each in ctx.node.inputs) for ctx in contexts]
+
+        def prompt(limits: Limits) -> Prompt:
+            places = limits.places(reads)
+            steps = [_step(contexts[place], limits, ranks=ranks) for place in places]
+            return prompts.critic_trace(steps, _judged(contexts[-1], limits), left_out=len(contexts) - len(places))
+
         reply = await _asked(prompt, prompts.NodeReply, self.options)
         shown = [text for ctx in contexts for text in _texts(ctx)]
         said = None if reply is None else {verdict.part: verdict for verdict in reply.parts}
@@ -131,66 +142,63 @@ per_edge = PerEdge()
 fused = Fused()
 
 
-def shortened(text: str) -> str:
-    """At most `_CHARS_SHOWN` characters of `text`: its start and its end, and how much was left out between."""
-    if len(text) <= _CHARS_SHOWN:
-        return text
-    half = _CHARS_SHOWN // 2
-    return f"{text[:half]}\n[… {len(text) - 2 * half} characters left out …]\n{text[-half:]}"
-
-
 def _label(slot: int) -> str:
     return f"P{slot + 1}"
 
 
-class _Shown(TypedDict):
-    description: str
-    parts: list[Part]
-    output: str
-    finish: str
-    objective: str
-    feedback: str
-    requests: list[str]
+def _step(
+    ctx: Context, limits: Limits, *, asked: int | None = None, ranks: Mapping[Variable, int] | None = None
+) -> Step:
+    """A call as a critic sees it. The trainable inputs carry the label by which a reply names them.
 
-
-def _shown(ctx: Context, grads: Sequence[Gradient]) -> _Shown:
-    """What a critic of one call sees: the call, what it is judged by, the loss's own words, and the reader's wish."""
-    requests = [each.text for each in grads if each.text != ctx.feedback]
-    return {
-        "description": ctx.node.function.description,
-        "parts": _parts(ctx, None),
-        "output": shortened(text_form(ctx.output.value)),
-        "finish": ctx.output.finish,
-        "objective": ctx.objective,
-        "feedback": shortened(ctx.feedback),
-        "requests": list(dict.fromkeys(requests)),
-    }
-
-
-def _parts(ctx: Context, leaves: Sequence[Variable] | None) -> list[Part]:
-    """The inputs of a call; the trainable ones carry the label by which a reply names them.
-
-    In a trace a leaf keeps one label wherever it is read; what is no leaf has none.
+    Args:
+        ctx: The call.
+        limits: How much of it is shown.
+        asked: The one input that the critic is asked about; all trainable ones where None.
+        ranks: In a trace, the label of each leaf wherever it is read; what is no leaf has none.
     """
-    ranks = None if leaves is None else {leaf: rank for rank, leaf in enumerate(leaves)}
-    parts = []
+    labels = []
     for slot, each in enumerate(ctx.node.inputs):
         rank = slot if ranks is None else ranks.get(each.variable)
-        parts.append(
-            Part(
-                label=_label(rank) if rank is not None and ctx.needs_input_grad[slot] else "",
-                role=each.variable.role_description,
-                text=shortened(text_form(each.result.value)),
-            )
+        labels.append(_label(rank) if rank is not None and ctx.needs_input_grad[slot] else "")
+    places = limits.places([bool(label) if asked is None else slot == asked for slot, label in enumerate(labels)])
+    parts = [
+        Part(
+            label=labels[place],
+            role=ctx.node.inputs[place].variable.role_description,
+            text=limits.text(text_form(ctx.inputs[place].value)),
         )
-    return parts
+        for place in places
+    ]
+    return Step(
+        description=limits.text(ctx.node.function.description),
+        parts=tuple(parts),
+        output=limits.text(text_form(ctx.output.value)),
+        finish=ctx.output.finish,
+        left_out=len(labels) - len(places),
+    )
 
 
-async def _asked(prompt: Prompt, form: type[Reply], options: Sampling) -> Reply | None:
+def _judged(ctx: Context, limits: Limits) -> Judged:
+    """What the output is judged by, the loss's own words, and what the loss was told."""
+    return Judged(
+        objective=limits.text(ctx.objective), feedback=limits.text(ctx.feedback), context=limits.text(ctx.known)
+    )
+
+
+def _requests(ctx: Context, grads: Sequence[Gradient], limits: Limits) -> list[str]:
+    """What the readers of the output want changed, where that is not the judge's own word."""
+    wanted = "\n".join(dict.fromkeys(each.text for each in grads if each.text != ctx.feedback))
+    return [limits.text(wanted)] if wanted else []
+
+
+async def _asked(make: Callable[[Limits], Prompt], form: type[Reply], options: Sampling) -> Reply | None:
     """The critic's reply; None where neither it nor its repair could be read."""
+    engine = resolve(None)
+    prompt = prompts.fitted(make, chars=_CHARS_SHOWN, engine=engine, sampling=options, form=form)
     request = Request(messages=prompt.messages, template=prompt.template, sampling=options, purpose="backward")
     try:
-        reply, _ = await ask(wrapped(resolve(None)), request, form)
+        reply, _ = await ask(wrapped(engine), request, form)
     except UnreadableReply:
         return None
     return reply

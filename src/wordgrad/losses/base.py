@@ -93,12 +93,11 @@ class Loss(ABC):
             context: What the judge and critics need to know (a question, sources). It gets no feedback.
             example: The example that the call belongs to; the loss itself where None.
         """
-        known = {role: each for role, each in (("target", target), ("context", context)) if each is not None}
-        # Targets and contexts are read, never blamed.
-        read = [each.detach() if isinstance(each, Variable) else each for each in known.values()]
-        return Judgement(self, list(known)).apply(
-            output, *read, roles=["output", *known], role_description=f"judgement by {self.name}", example=example
-        )
+        return judgement(self, output, target, context=context, example=example)
+
+    def bound(self) -> Loss:
+        """The loss with what defaults hold where it is called: a later default never reaches a call that is out."""
+        return self
 
     @abstractmethod
     def judge(self, case: Case, node: Node) -> Result | Awaitable[Result]:
@@ -114,29 +113,45 @@ class Loss(ABC):
         return Result(value=words, score=score, passed=passed)
 
 
+def judgement(
+    loss: Loss, output: object, target: object, *, context: object, example: Hashable | None, name: str | None = None
+) -> Variable:
+    """The call of a loss; its objective under a `name` is kept apart even from one in the same words."""
+    known = {role: each for role, each in (("target", target), ("context", context)) if each is not None}
+    # Targets and contexts are read, never blamed.
+    read = [each.detach() if isinstance(each, Variable) else each for each in known.values()]
+    objective = loss.objective if name is None else f"{name}: {loss.objective}"
+    judged = Judgement(loss.bound(), list(known), objective).apply(
+        output, *read, roles=["output", *known], role_description=f"judgement by {loss.name}", example=example
+    )
+    judged.name = name
+    return judged
+
+
 class Judgement(Function):
     """One call of a loss. Its inputs are the output, then what is known of target and context."""
 
     judges = True
 
-    def __init__(self, loss: Loss, known: Sequence[str]) -> None:
+    def __init__(self, loss: Loss, known: Sequence[str], objective: str) -> None:
         self.loss = loss
         self.known = tuple(known)
         self.name = loss.name
-        self.description = loss.objective
+        self.description = objective
         self.thread = loss.thread
 
-    def objective(self, node: Node) -> str:
-        """What the loss judges by."""
-        return self.loss.objective
-
     def forward(self, node: Node, inputs: tuple[Result, ...]) -> Result | Awaitable[Result]:
-        """Judge the output. A failed one needs no judge: it has the worst score, and its message is the critique."""
-        if inputs[0].failure is None:
+        """Judge the output. A failed one needs no judge: it has the worst score, and its message is the critique.
+
+        Where target or context failed there is nothing to judge by: no score, and nobody to blame.
+        """
+        failed = next((each for each in inputs if each.failure is not None), None)
+        if failed is None:
             extras = dict(zip(self.known, (each.value for each in inputs[1:]), strict=True))
             return self.loss.judge(Case(output=inputs[0].value, finish=inputs[0].finish, **extras), node)
-        failed = replace(inputs[0], score=None if self.loss.scale is None else self.loss.scale.worst, passed=False)
-        return failed if self.thread else _ready(failed)
+        scale = self.loss.scale if failed is inputs[0] else None
+        judged = replace(failed, score=None if scale is None else scale.worst, passed=False)
+        return judged if self.thread else _ready(judged)
 
     def backward(self, ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback] | Awaitable[Sequence[Feedback]]:
         """The judge's words are the gradient of what was judged: no further call, and none where it passed."""
@@ -144,7 +159,8 @@ class Judgement(Function):
             return (ctx.critique or per_node.critique)(ctx, grads)
         nothing: list[Feedback] = [None] * len(self.known)
         words = text_form(ctx.output.value)
-        if ctx.output.passed or not words:
+        unjudged = self.loss.scale is not None and ctx.output.score is None
+        if ctx.output.passed or unjudged or not words:
             return [None, *nothing]
         target = ctx.inputs[1 + self.known.index("target")].value if "target" in self.known else ""
         asked = ctx.inputs[1 + self.known.index("context")].value if "context" in self.known else ""
@@ -157,6 +173,7 @@ class Judgement(Function):
                 expected=text_form(target),
                 score=ctx.output.score,
                 feedback=words,
+                context=text_form(asked),
             ),
             *nothing,
         ]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+
 from pydantic import BaseModel, Field
 
 from wordgrad import prompts
@@ -9,29 +13,68 @@ from wordgrad.core.function import Node
 from wordgrad.core.value import EngineCall, Result, text_form
 from wordgrad.engines.defaults import resolve
 from wordgrad.engines.stack import wrapped
-from wordgrad.errors import EngineError
+from wordgrad.errors import EngineError, UsageError
 from wordgrad.functions.structured import ask
 from wordgrad.losses.base import Case, Loss, Scale
+from wordgrad.prompts import Limits, Prompt
 from wordgrad.types import Engine, Request, Sampling
 
 _OPTIONS = Sampling(max_tokens=1024)
+_CHARS_SHOWN = 1_000_000
 
 
-class TextLoss(Loss):
+class _Judge(Loss):
+    """What both judges share: what they judge by, who judges, and what they are shown."""
+
+    def __init__(self, objective: str, engine: str | Engine | None, options: Sampling) -> None:
+        if not objective.strip():
+            raise UsageError(f"{self.name} needs words to judge by: critics are shown them with every judgement")
+        self.objective = objective
+        self.engine = engine
+        self.options = options
+
+    def bound(self) -> Loss:
+        """The loss with the judge that holds here."""
+        bound = copy.copy(self)
+        bound.engine = resolve(self.engine)
+        return bound
+
+    def request(self, case: Case, template: Callable[..., Prompt], form: type[BaseModel] | None = None) -> Request:
+        """What the judge is asked; of texts that its context cannot hold it is shown the start and the end."""
+
+        def prompt(limits: Limits) -> Prompt:
+            return template(
+                limits.text(self.objective),
+                output=limits.text(text_form(case.output)),
+                target=limits.text(_shown(case.target)),
+                context=limits.text(_shown(case.context)),
+                finish=case.finish,
+            )
+
+        engine = resolve(self.engine)
+        made = prompts.fitted(prompt, chars=_CHARS_SHOWN, engine=engine, sampling=self.options, form=form)
+        return Request(messages=made.messages, template=made.template, sampling=self.options, purpose="judge")
+
+
+class TextLoss(_Judge):
     """A model's critique of an output, by an instruction. It has no score and never passes.
+
+    Of texts that together are more than its context holds, the judge sees the start and the end, and how much is left
+    out between them.
 
     Args:
         instruction: What to judge by, and to say what to improve. Critics see it too.
         engine: The judge; the default backward engine where None, taken when the loss is called.
         options: Limits and sampling of the judge.
+
+    Raises:
+        UsageError: The instruction is blank.
     """
 
     name = "TextLoss"
 
     def __init__(self, instruction: str, engine: str | Engine | None = None, *, options: Sampling = _OPTIONS) -> None:
-        self.objective = instruction
-        self.engine = engine
-        self.options = options
+        super().__init__(instruction, engine, options)
 
     async def judge(self, case: Case, node: Node) -> Result:
         """The critique.
@@ -39,15 +82,7 @@ class TextLoss(Loss):
         Raises:
             EngineError: The judge refused, or its critique was cut off at its length limit.
         """
-        engine = resolve(self.engine)
-        prompt = prompts.judge_text(
-            instruction=self.objective,
-            output=text_form(case.output),
-            target=_shown(case.target),
-            context=_shown(case.context),
-            finish=case.finish,
-        )
-        request = Request(messages=prompt.messages, template=prompt.template, sampling=self.options, purpose="judge")
+        engine, request = resolve(self.engine), self.request(case, prompts.judge_text)
         completion = await wrapped(engine).complete(request)
         if completion.finish != "stop" or not completion.text.strip():
             raise EngineError(
@@ -63,14 +98,19 @@ class _Verdict(BaseModel):
     score: float = Field(ge=0, le=1)
 
 
-class JudgeLoss(Loss):
+class JudgeLoss(_Judge):
     """A model's score in [0, 1] by a rubric, with its critique.
+
+    Of texts that together are more than its context holds, the judge sees the start and the end, as for `TextLoss`.
 
     Args:
         rubric: What a good output is, and how much each fault costs. Critics see it too.
         engine: The judge; the default backward engine where None, taken when the loss is called.
         passing: The score from which an example gives no feedback.
         options: Limits and sampling of the judge.
+
+    Raises:
+        UsageError: The rubric is blank.
     """
 
     name = "JudgeLoss"
@@ -83,9 +123,7 @@ class JudgeLoss(Loss):
         passing: float | None = None,
         options: Sampling = _OPTIONS,
     ) -> None:
-        self.objective = rubric
-        self.engine = engine
-        self.options = options
+        super().__init__(rubric, engine, options)
         self.scale: Scale = Scale(passing=passing)
 
     async def judge(self, case: Case, node: Node) -> Result:
@@ -94,19 +132,10 @@ class JudgeLoss(Loss):
         Raises:
             UnreadableReply: The judge's reply was no verdict, and neither was its repair.
         """
-        engine = resolve(self.engine)
-        prompt = prompts.judge_score(
-            rubric=self.objective,
-            output=text_form(case.output),
-            target=_shown(case.target),
-            context=_shown(case.context),
-            finish=case.finish,
-        )
-        request = Request(messages=prompt.messages, template=prompt.template, sampling=self.options, purpose="judge")
+        engine, request = resolve(self.engine), self.request(case, prompts.judge_score, _Verdict)
         verdict, completions = await ask(wrapped(engine), request, _Verdict)
-        judged = self.judged(verdict.critique, verdict.score)
         calls = tuple(EngineCall(engine.name, request, each) for each in completions)
-        return Result(value=judged.value, score=judged.score, passed=judged.passed, calls=calls)
+        return replace(self.judged(verdict.critique, verdict.score), calls=calls)
 
 
 def _shown(value: object) -> str:

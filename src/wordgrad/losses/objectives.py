@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from wordgrad.core import text
 from wordgrad.core.variable import Variable
 from wordgrad.errors import UsageError
-from wordgrad.losses.base import Loss
+from wordgrad.losses.base import Loss, judgement
 
 
 class Objectives:
@@ -20,14 +20,18 @@ class Objectives:
         self, output: object, target: object = None, *, context: object = None, example: Hashable | None = None
     ) -> Variable:
         """One root over all judgements; `backward()` gives each objective its own gradients, never mixed."""
-        judged = [loss(output, target, context=context, example=example) for loss in self.losses.values()]
-        for name, each in zip(self.losses, judged, strict=True):
-            each.name = name
-        return text.sum(judged)
+        return text.sum(
+            [
+                judgement(loss, output, target, context=context, example=example, name=name)
+                for name, loss in self.losses.items()
+            ]
+        )
 
 
 def objectives(**losses: Loss) -> Objectives:
     """Several losses as one, each with a name: `wg.objectives(short=TextLoss(…), right=MetricLoss(…))`.
+
+    Critics and the optimizer read the names: the objectives above are "short: …" and "right: …".
 
     Raises:
         UsageError: None were given.

@@ -1,6 +1,7 @@
 """The prompts: one Markdown file each, and one typed function that fills it."""
 
-from wordgrad.prompts.critics import Part, Step, critic_edge, critic_node, critic_trace
+from wordgrad.prompts.critics import Judged, Part, Step, critic_edge, critic_node, critic_trace
+from wordgrad.prompts.fitting import Limits, fitted
 from wordgrad.prompts.forms import asked_again, in_words
 from wordgrad.prompts.judges import judge_score, judge_text
 from wordgrad.prompts.render import Prompt, fence, mark, render, shortened, template_hash
@@ -21,6 +22,8 @@ from wordgrad.prompts.rewrites import Asked, Record, Work, indented, one_shot, r
 __all__ = [
     "Asked",
     "EditReply",
+    "Judged",
+    "Limits",
     "NodeReply",
     "Part",
     "Prompt",
@@ -36,6 +39,7 @@ __all__ = [
     "critic_trace",
     "edited",
     "fence",
+    "fitted",
     "in_words",
     "indented",
     "judge_score",

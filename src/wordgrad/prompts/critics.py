@@ -27,88 +27,80 @@ class Step:
     parts: tuple[Part, ...]
     output: str
     finish: str = "stop"
+    left_out: int = 0
+    """How many more parts it read."""
 
 
-def critic_node(
-    *,
-    description: str,
-    parts: Sequence[Part],
-    output: str,
-    objective: str,
-    feedback: str,
-    requests: Sequence[str] = (),
-    finish: str = "stop",
-) -> Prompt:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What the final output was found to be."""
+
+    objective: str
+    """What it is judged by; never blank."""
+    feedback: str
+    """The loss's own words."""
+    context: str = ""
+    """What the loss was told beside the output (a question, sources)."""
+
+
+def critic_node(step: Step, judged: Judged, *, requests: Sequence[str] = ()) -> Prompt:
     """Ask about every labelled part of one step at once; the reply is a `NodeReply`.
 
     Args:
-        description: What the step does.
-        parts: What it read, in order; the unlabelled ones are shown, and not asked about.
-        output: What it wrote.
-        objective: What the output is judged by; never blank.
-        feedback: The loss's own words.
+        step: The call; its unlabelled parts are shown, and not asked about.
+        judged: What became of its output.
         requests: What the readers of the output want changed about it; none where it was judged itself.
-        finish: How the output ended: "stop", "length" or "refusal".
     """
-    shown = _step(description, parts, output, finish) | _judgement(objective, feedback, requests)
-    return prompt("critic_node", **shown, asked=", ".join(part.label for part in parts if part.label))
+    labels = [part.label for part in step.parts if part.label]
+    return prompt("critic_node", **_step(step), **_judgement(judged, requests), asked=", ".join(labels))
 
 
-def critic_edge(
-    *,
-    description: str,
-    parts: Sequence[Part],
-    output: str,
-    objective: str,
-    feedback: str,
-    asked: str,
-    requests: Sequence[str] = (),
-    finish: str = "stop",
-) -> Prompt:
+def critic_edge(step: Step, judged: Judged, *, asked: str, requests: Sequence[str] = ()) -> Prompt:
     """Ask about the part with the label `asked` alone; the reply is a `Verdict`. Arguments as in `critic_node`."""
-    shown = _step(description, parts, output, finish) | _judgement(objective, feedback, requests)
-    return prompt("critic_edge", **shown, asked=asked)
+    return prompt("critic_edge", **_step(step), **_judgement(judged, requests), asked=asked)
 
 
-def critic_trace(*, steps: Sequence[Step], asked: Sequence[str], objective: str, feedback: str) -> Prompt:
+def critic_trace(steps: Sequence[Step], judged: Judged, *, left_out: int = 0) -> Prompt:
     """Ask about every labelled part of a whole trace at once; the reply is a `NodeReply`.
 
     Args:
-        steps: The calls, in the order in which they were made.
-        asked: The labels. A part that several steps read has one label.
-        objective: What the last output is judged by; never blank.
-        feedback: The loss's own words.
+        steps: The calls, in the order in which they were made. A part that several steps read has one label.
+        judged: What became of the last output.
+        left_out: How many more calls the trace has.
     """
-    trace = "".join(
-        f"Step {number}\n\n" + "".join(_step(step.description, step.parts, step.output, step.finish).values())
-        for number, step in enumerate(steps, start=1)
-    )
-    judgement = _judgement(objective, feedback, ())
+    shown = "".join(f"Step {number}\n\n" + "".join(_step(step).values()) for number, step in enumerate(steps, start=1))
+    labels = dict.fromkeys(part.label for step in steps for part in step.parts if part.label)
+    judgement = _judgement(judged, ())
     return prompt(
         "critic_trace",
         objective=judgement["objective"],
-        trace=trace,
+        trace=shown + _left_out(left_out, len(steps), "steps"),
         feedback=judgement["feedback"],
-        asked=", ".join(asked),
+        asked=", ".join(labels),
     )
 
 
-def _step(description: str, parts: Sequence[Part], output: str, finish: str) -> dict[str, str]:
+def _step(step: Step) -> dict[str, str]:
     read = "".join(
         f"{part.label or 'Also read'} ({one_line(part.role) or 'no role given'}):\n"
         f"{fence(part.text, part.label or 'input')}\n\n"
-        for part in parts
+        for part in step.parts
     )
     return {
-        "description": section("What the step does", description, "step"),
-        "parts": read,
-        "output": section("What the step wrote", output or "(nothing)", "output") + ENDINGS.get(finish, ""),
+        "description": section("What the step does", step.description, "step"),
+        "parts": read + _left_out(step.left_out, len(step.parts), "parts"),
+        "output": section("What the step wrote", step.output or "(nothing)", "output") + ENDINGS.get(step.finish, ""),
     }
 
 
-def _judgement(objective: str, feedback: str, requests: Sequence[str]) -> dict[str, str]:
+def _left_out(count: int, shown: int, things: str) -> str:
+    return f"({count} of the {count + shown} {things} are left out.)\n\n" if count else ""
+
+
+def _judgement(judged: Judged, requests: Sequence[str]) -> dict[str, str]:
     return {
-        "objective": section("What the final output is judged by", objective, "objective"),
-        "feedback": section("What the judge said", feedback, "feedback"),
+        "objective": section("What the final output is judged by", judged.objective, "objective"),
+        "feedback": section("What was asked, and what is known", judged.context, "context")
+        + section("What the judge said", judged.feedback, "feedback"),
         "requests": section("What the next step wants changed about this output", "\n".join(requests), "request"),
     }

@@ -11,7 +11,7 @@ ENDINGS = {
 """What a reader of an output must know about how it ended; a whole reply needs no word."""
 
 
-def judge_text(*, instruction: str, output: str, target: str = "", context: str = "", finish: str = "stop") -> Prompt:
+def judge_text(instruction: str, *, output: str, target: str = "", context: str = "", finish: str = "stop") -> Prompt:
     """Ask for a critique of `output`. The reply is the critique itself, as plain text.
 
     Args:
@@ -24,7 +24,7 @@ def judge_text(*, instruction: str, output: str, target: str = "", context: str 
     return prompt("judge_text", **_case(instruction, output, target, context, finish))
 
 
-def judge_score(*, rubric: str, output: str, target: str = "", context: str = "", finish: str = "stop") -> Prompt:
+def judge_score(rubric: str, *, output: str, target: str = "", context: str = "", finish: str = "stop") -> Prompt:
     """Ask for {"critique": text, "score": 0 to 1} on `output`. Arguments as in `judge_text`."""
     return prompt("judge_score", **_case(rubric, output, target, context, finish))
 
