@@ -10,6 +10,7 @@ from typing import Any, Self
 from wordgrad import context, dispatch
 from wordgrad.context import Body
 from wordgrad.engines.budgeted import Budget, Meter
+from wordgrad.engines.cached import Flight
 from wordgrad.engines.stack import recorded
 from wordgrad.errors import UsageError
 from wordgrad.store import runs
@@ -51,21 +52,25 @@ class Run:
             raise UsageError(f"resume={resume!r} needs the store= that keeps the run")
         self.budget = budget or Budget()
         self._database = Database(MEMORY if store is None else store)
-        if resume is None:
-            self.id = runs.open_run(self._database, name=name, seed=seed, settings=settings or {}, secret=secret)
-            self.seed = seed
-        else:
-            row = runs.reopen_run(self._database, resume)
-            self.id, self.seed = row.id, row.seed
-        self.secret = runs.secret_of(self._database, self.id)
-        self._ledger = RunLedger(self._database, self.id, cache=cache)
-        spent = self._ledger.totals()
-        self._meter = Meter(
-            self.budget,
-            calls=spent.calls,
-            tokens=spent.input_tokens + spent.output_tokens,
-            usd=spent.cost_usd or 0.0,
-        )
+        try:
+            if resume is None:
+                self.id = runs.open_run(self._database, name=name, seed=seed, settings=settings or {}, secret=secret)
+                self.seed = seed
+            else:
+                row = runs.reopen_run(self._database, resume)
+                self.id, self.seed = row.id, row.seed
+            self.secret = runs.secret_of(self._database, self.id)
+            self._ledger = RunLedger(self._database, self.id, cache=cache)
+            self._meter = _meter(self.budget, self._ledger)
+        except BaseException:
+            self._database.close()
+            raise
+        self._answers = [each["answer"] for each in self.noted("affords")]
+        """What `affords` said before the run was interrupted, in order."""
+        self._asked = 0
+        self._used: Totals | None = None
+        """At the end."""
+        self._flights: dict[str, Flight] = {}
         self._engines: dict[int, tuple[Engine, Engine]] = {}
         self._tokens: tuple[Token[RunContext | None], Token[Body]] | None = None
 
@@ -73,12 +78,15 @@ class Run:
         self._tokens = (context.run.set(self), context.body.set(Body(owner=dispatch.here())))
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         assert self._tokens is not None, "entered before"
         context.run.reset(self._tokens[0])
         context.body.reset(self._tokens[1])
         self._tokens = None
-        self._database.close()
+        with self._database:
+            if error is not None:
+                self._ledger.void(error)
+            self._used = self._ledger.totals()
 
     # ---- what the graph asks (RunContext)
 
@@ -87,7 +95,8 @@ class Run:
         found = self._engines.get(id(engine))
         if found is None:
             # The engine is kept beside its stack: an id is of use only while its object lives.
-            found = self._engines[id(engine)] = (engine, recorded(engine, self._ledger, self._meter))
+            stack = recorded(engine, self._ledger, self._meter, self._flights)
+            found = self._engines[id(engine)] = (engine, stack)
         return found[1]
 
     async def recall(self, *, index: Index, name: str, source: str, inputs: str) -> tuple[JSON] | None:
@@ -103,11 +112,27 @@ class Run:
     @property
     def usage(self) -> Totals:
         """What the run has used, resumed parts included."""
-        return self._ledger.totals()
+        return self._used or self._ledger.totals()
 
     def affords(self, calls: int) -> bool:
-        """Whether the budget has room for so many more calls, and time is left."""
-        return self._meter.affords(calls)
+        """Whether the budget has room for so many more calls, and time for them at the pace so far.
+
+        A resumed run takes the recorded answers, in order: asked again, the budget would count what came after.
+        """
+        self._asked += 1
+        if self._asked <= len(self._answers):
+            return bool(self._answers[self._asked - 1])
+        answer = self._meter.affords(calls)
+        self.note("affords", {"calls": calls, "answer": answer})
+        return answer
+
+    def limit(self, budget: Budget) -> None:
+        """Hold other limits from here on; what was spent stays spent."""
+        self.budget = self._meter.budget = budget
+
+    def noted(self, kind: str) -> list[dict[str, Any]]:
+        """The events of a kind, in order, those before an interruption included."""
+        return runs.events(self._database, self.id, kind)
 
     def note(self, kind: str, body: Mapping[str, Any]) -> None:
         """Append an event."""
@@ -118,6 +143,22 @@ class Run:
         self._database.write(
             lambda connection: runs.add_version(connection, self.id, variable, version, value)
         ).result()
+
+
+def _meter(budget: Budget, ledger: RunLedger) -> Meter:
+    spent = ledger.totals()
+    if budget.usd is not None and spent.cost_usd is None:
+        raise UsageError(
+            f"run {ledger.run} asked models whose price is not known, so a budget in US dollars cannot hold: limit "
+            "calls, tokens or seconds"
+        )
+    return Meter(
+        budget,
+        clock=ledger.seconds,
+        calls=spent.calls,
+        tokens=spent.input_tokens + spent.output_tokens,
+        usd=spent.cost_usd or 0.0,
+    )
 
 
 __all__ = ["Budget", "Run", "Totals"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
-from wordgrad.errors import EngineError
+from wordgrad.errors import BudgetExceeded, EngineError
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -183,10 +183,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class PlaceRow:
-    """What a run recorded of one engine call: which request, and the error where it gave up."""
+    """What a run recorded of one engine call: which request, and the error where it had no reply."""
 
     key: str
-    error: EngineError | None
+    error: EngineError | BudgetExceeded | None
 
 
 class Ledger(Protocol):
@@ -198,8 +198,11 @@ class Ledger(Protocol):
     def reply(self, key: str) -> Completion | None:
         """The one reply that this key has in this run."""
 
-    def shared(self, key: str) -> Completion | None:
-        """A reply that another run got, where this one may use it."""
+    def earlier(self, key: str) -> EngineError | None:
+        """The next failed attempt of this key that no place has used, each once: made before the run was killed."""
+
+    async def shared(self, key: str, request: Request) -> Completion | None:
+        """A reply of another run, where this one may use it; it is this run's from then on."""
 
     async def sent(self, engine: Engine, request: Request, key: str) -> int:
         """Journal an attempt before it goes out; returns its number."""
@@ -207,11 +210,8 @@ class Ledger(Protocol):
     async def done(self, attempt: int, key: str, completion: Completion, cost_usd: float | None) -> None:
         """Its reply."""
 
-    async def failed(self, attempt: int, error: BaseException) -> None:
+    async def failed(self, attempt: int, key: str, error: EngineError) -> None:
         """Its error."""
-
-    async def joined(self, key: str, completion: Completion) -> None:
-        """A reply of another run becomes this run's."""
 
     async def placed(self, index: Index, call: int, row: PlaceRow) -> None:
         """The outcome of a place."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 
 from wordgrad import plugins
 from wordgrad.errors import UsageError
@@ -10,6 +11,7 @@ from wordgrad.settings import Settings
 from wordgrad.types import Engine, Price
 
 _ANTHROPIC = "claude-"
+_making = threading.Lock()  # functools.cache alone makes one for each thread that asks at the same time
 
 
 def get_engine(spec: str | Engine) -> Engine:
@@ -22,7 +24,10 @@ def get_engine(spec: str | Engine) -> Engine:
     Raises:
         UsageError: The spec names none, its key is not set, or its extra is not installed.
     """
-    return _made(spec) if isinstance(spec, str) else spec
+    if not isinstance(spec, str):
+        return spec
+    with _making:
+        return _made(spec)
 
 
 @functools.cache

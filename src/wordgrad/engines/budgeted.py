@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +11,11 @@ import anyio
 from wordgrad.engines.wrapper import Wrapper
 from wordgrad.errors import BudgetExceeded, UsageError
 from wordgrad.types import Completion, Engine, Request
+
+_IMAGE_TOKENS = 5_000
+"""What servers count for one image of any size, nearly all of them less."""
+_FRAME_TOKENS = 8
+"""What marks a message, or a part of one, in the text that a model reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +30,8 @@ class Budget:
     usd: float | None = None
     """As `tokens`. A model whose price is unknown is refused."""
     seconds: float | None = None
-    """From the start of the run; asked before each call. What is in flight may end later."""
+    """Of the run, asked before each call; what is in flight may end later. A resumed run has used what it had used at
+    its last attempt before: the time until it was resumed does not count."""
 
 
 class Meter:
@@ -36,31 +42,25 @@ class Meter:
         calls: Spent before, by a run that is resumed.
         tokens: The same.
         usd: The same.
-        clock: Seconds; only differences count.
+        clock: The seconds of the run so far.
     """
 
     def __init__(
-        self,
-        budget: Budget,
-        *,
-        calls: int = 0,
-        tokens: int = 0,
-        usd: float = 0.0,
-        clock: Callable[[], float] = time.monotonic,
+        self, budget: Budget, *, clock: Callable[[], float], calls: int = 0, tokens: int = 0, usd: float = 0.0
     ) -> None:
         self.budget = budget
         self._clock = clock
-        self._started = clock()
         self.calls = calls
         self.spent: dict[str, float] = {"tokens": tokens, "usd": usd}
         self.reserved: dict[str, float] = {"tokens": 0.0, "usd": 0.0}
         self._changed = anyio.Event()
 
     def affords(self, calls: int) -> bool:
-        """Whether so many more calls are left, and time is."""
-        seconds = self.budget.seconds
+        """Whether so many more calls are left, and would end in time at the pace so far."""
+        seconds = self._clock()
+        pace_s = seconds / self.calls if self.calls else 0.0
         return (self.budget.calls is None or self.calls + calls <= self.budget.calls) and (
-            seconds is None or self._clock() - self._started < seconds
+            self.budget.seconds is None or seconds + calls * pace_s < self.budget.seconds
         )
 
     async def reserve(self, needs: dict[str, float]) -> None:
@@ -91,7 +91,7 @@ class Meter:
         return limit is None or self.spent[kind] + more <= limit
 
     def _refuse(self, needs: dict[str, float]) -> None:
-        seconds = self._clock() - self._started
+        seconds = self._clock()
         if self.budget.calls is not None and self.calls >= self.budget.calls:
             raise _exceeded("calls", self.calls, self.budget.calls)
         if self.budget.seconds is not None and seconds >= self.budget.seconds:
@@ -136,8 +136,15 @@ class Budgeted(Wrapper):
             self._meter.settle(needs, used)
 
     def _needs(self, request: Request) -> dict[str, float]:
-        """Upper estimates: the engine's count of the messages, and the whole output limit."""
-        read = sum(self.inner.count_tokens(message.text) + 16 for message in request.messages)
+        """Upper estimates: the engine's count of messages and schema, a flat one of images, the whole output limit."""
+        parts = [part for message in request.messages for part in message.parts]
+        texts = [part for part in parts if isinstance(part, str)]
+        schema = "" if request.schema is None else json.dumps(dict(request.schema))
+        read = (
+            sum(map(self.inner.count_tokens, [*texts, schema]))
+            + (len(parts) - len(texts)) * _IMAGE_TOKENS
+            + (len(parts) + len(request.messages)) * _FRAME_TOKENS
+        )
         wrote = request.sampling.max_tokens
         price = self.inner.price
         money = 0.0 if price is None else (read * price.input_usd + wrote * price.output_usd) / 1_000_000

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from wordgrad import dispatch
 from wordgrad.dispatch import Pending
 from wordgrad.engines.key import request_key
 from wordgrad.engines.wrapper import Wrapper
 from wordgrad.errors import EngineError
 from wordgrad.types import Completion, Engine, Ledger, Request
+
+
+@dataclass(slots=True)
+class Flight:
+    """A request that is out, and how many wait for it."""
+
+    landing: Pending[Completion]
+    callers: int = 0
 
 
 class Cached(Wrapper):
@@ -19,12 +29,13 @@ class Cached(Wrapper):
     Args:
         inner: Who is asked.
         ledger: The run's; it holds the replies.
+        flights: The run's, by request key: two Engine objects for one model ask the same thing.
     """
 
-    def __init__(self, inner: Engine, ledger: Ledger) -> None:
+    def __init__(self, inner: Engine, ledger: Ledger, flights: dict[str, Flight]) -> None:
         super().__init__(inner)
         self._ledger = ledger
-        self._flights: dict[str, Pending[Completion]] = {}
+        self._flights = flights
 
     async def complete(self, request: Request) -> Completion:
         """The key's reply in this run, else another run's where that is allowed, else the engine's."""
@@ -33,21 +44,22 @@ class Cached(Wrapper):
             known = self._ledger.reply(key)
             if known is not None:
                 return known
-            found = self._ledger.shared(key)
-            if found is not None:
-                await self._ledger.joined(key, found)
-                return found
-            flight = self._flights.get(key)
-            own = flight is None
-            if flight is None:
-                flight = self._flights[key] = dispatch.start(
-                    lambda: self.inner.complete(request), what=f"a call of {self.name}"
-                )
+            own = key not in self._flights
+            if own:
+                landing = dispatch.start(lambda: self._fetched(key, request), what=f"a call of {self.name}")
+                self._flights[key] = Flight(landing)
+            flight = self._flights[key]
+            flight.callers += 1
             try:
-                return await flight.wait()
+                await flight.landing.wait()
             except EngineError:
                 if own:
                     raise
             finally:
-                if flight.done() and self._flights.get(key) is flight:
+                flight.callers -= 1
+                # One that its last caller left is being cancelled: nobody may join it any more.
+                if (flight.landing.done() or not flight.callers) and self._flights.get(key) is flight:
                     del self._flights[key]
+
+    async def _fetched(self, key: str, request: Request) -> Completion:
+        return await self._ledger.shared(key, request) or await self.inner.complete(request)

@@ -27,7 +27,7 @@ class Recorded(Wrapper):
         try:
             completion = await self.inner.complete(request)
         except EngineError as error:
-            await self._ledger.failed(attempt, error)
+            await self._ledger.failed(attempt, key, error)
             raise
         cost = None if self.inner.price is None else self.inner.price.cost_usd(completion.usage)
         await self._ledger.done(attempt, key, completion, cost)

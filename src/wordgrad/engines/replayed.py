@@ -5,7 +5,7 @@ from __future__ import annotations
 from wordgrad import context
 from wordgrad.engines.key import request_key
 from wordgrad.engines.wrapper import Wrapper
-from wordgrad.errors import EngineError, StoreError
+from wordgrad.errors import BudgetExceeded, EngineError, StoreError
 from wordgrad.types import Completion, Engine, Ledger, PlaceRow, Request
 
 
@@ -27,6 +27,7 @@ class Replayed(Wrapper):
         Raises:
             StoreError: The record at this place is of another request: the program changed.
             EngineError: The call failed, now or when it was recorded.
+            BudgetExceeded: The budget had no room for it.
         """
         body = context.body.get()
         index, call = body.index, body.next_call()
@@ -38,6 +39,11 @@ class Replayed(Wrapper):
             completion = await self.inner.complete(request)
         except EngineError as error:
             await self._ledger.placed(index, call, PlaceRow(key, error))
+            raise
+        except BudgetExceeded as error:
+            # What is spent says the same again when the run is resumed; the clock does not.
+            if error.kind == "seconds":
+                await self._ledger.placed(index, call, PlaceRow(key, error))
             raise
         await self._ledger.placed(index, call, PlaceRow(key, None))
         return completion

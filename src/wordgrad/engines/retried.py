@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import stamina
 
+from wordgrad.engines.key import request_key
 from wordgrad.engines.wrapper import Wrapper
 from wordgrad.errors import EngineError
-from wordgrad.types import Completion, Engine, Request
+from wordgrad.types import Completion, Engine, Ledger, Request
 
 _LONGEST_S = 120.0
 """A server that asks for a longer pause is down: the call fails, and the run can be resumed."""
@@ -17,12 +18,14 @@ class Retried(Wrapper):
 
     Args:
         inner: Who is asked.
+        ledger: Inside a run, its record: attempts that failed before a kill count, without a pause.
         attempts: In all, the first included.
         pause_s: The first pause, doubled each time, with jitter; a server's Retry-After goes first.
     """
 
-    def __init__(self, inner: Engine, *, attempts: int = 5, pause_s: float = 0.5) -> None:
+    def __init__(self, inner: Engine, ledger: Ledger | None = None, *, attempts: int = 5, pause_s: float = 0.5) -> None:
         super().__init__(inner)
+        self._ledger = ledger
         self._attempts = attempts
         self._pause_s = pause_s
 
@@ -32,15 +35,29 @@ class Retried(Wrapper):
         Raises:
             EngineError: The last one's.
         """
+        key = request_key(self.inner, request)
+        made = self._made_earlier(key)
         async for attempt in stamina.retry_context(
-            on=_pause, attempts=self._attempts, timeout=None, wait_initial=self._pause_s, wait_max=30.0
+            on=_again, attempts=self._attempts - made, timeout=None, wait_initial=self._pause_s, wait_max=30.0
         ):
             with attempt:
                 return await self.inner.complete(request)
+            if self._ledger is not None:
+                await self._ledger.event("pause", key=key, attempt=made + attempt.num)
         raise AssertionError("stamina raises the last error")
 
+    def _made_earlier(self, key: str) -> int:
+        """How many attempts a killed run had made of this request; raises the last one's error if no other follows."""
+        made = 0
+        while self._ledger is not None and (error := self._ledger.earlier(key)) is not None:
+            made += 1
+            if made == self._attempts or _again(error) is False:
+                raise error
+        return made
 
-def _pause(error: Exception) -> bool | float:
+
+def _again(error: Exception) -> bool | float:
+    """Whether another attempt can succeed; a number is the pause that the server asks for, in seconds."""
     if not isinstance(error, EngineError) or not error.retryable:
         return False
     if error.retry_after_s is None:

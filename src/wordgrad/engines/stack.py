@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 from wordgrad import context
 from wordgrad.engines.breaker import Breaker
 from wordgrad.engines.budgeted import Budgeted, Meter
-from wordgrad.engines.cached import Cached
+from wordgrad.engines.cached import Cached, Flight
 from wordgrad.engines.limited import Limited
 from wordgrad.engines.recorded import Recorded
 from wordgrad.engines.replayed import Replayed
@@ -28,7 +28,7 @@ def wrapped(engine: Engine) -> Engine:
     return found
 
 
-def recorded(engine: Engine, ledger: Ledger, meter: Meter) -> Engine:
+def recorded(engine: Engine, ledger: Ledger, meter: Meter, flights: dict[str, Flight]) -> Engine:
     """The stack of a run: replay comes first, every attempt is budgeted, and journalled when it is really sent."""
     sent = Budgeted(Limited(Recorded(engine, ledger)), meter)
-    return Replayed(Cached(Breaker(Retried(sent)), ledger), ledger)
+    return Replayed(Cached(Breaker(Retried(sent, ledger)), ledger, flights), ledger)

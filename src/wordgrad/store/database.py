@@ -7,12 +7,13 @@ import json
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from wordgrad.errors import StoreError
 
@@ -23,14 +24,16 @@ _BUSY_S = 30.0
 _GROUP = 1_000
 """Changes in one commit, at most."""
 _GROUP_S = 0.003
-"""How long a commit waits for others to join it."""
+"""How long the first change of a commit waits for others to join it."""
 
 
 class Database:
     """One SQLite file in WAL mode, or one in memory. Safe from any thread; two processes may write at once.
 
+    Use it in a `with`, or close it: the end commits what is waiting.
+
     Args:
-        path: The file, made with mode 0600 where it is missing; or `MEMORY`.
+        path: The file, made with mode 0600 where it is missing, as its folders with 0700; or `MEMORY`.
 
     Raises:
         StoreError: It cannot be opened, is no store, or a newer wordgrad wrote it.
@@ -39,25 +42,37 @@ class Database:
     def __init__(self, path: Path | str) -> None:
         self.path = path
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
+        self._open = threading.Lock()
         self._reads = threading.Lock()
         with _named(path):
             if path != MEMORY:
-                file = Path(path)
-                file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                file.touch(mode=0o600)
-            self._connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-            self._connection.row_factory = sqlite3.Row
-            self._connection.executescript(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
-            )
-            _migrate(self._connection, path)
+                _create(Path(path))
+            self._connection = _connected(path)
         self._writer = threading.Thread(target=self._write, name="wordgrad-store", daemon=True)
         self._writer.start()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def write(self, change: Callable[[sqlite3.Connection], T]) -> Future[T]:
-        """Have `change` made in the next group; the future is done once that is committed, and fails with it."""
+        """Have `change` made in the next group; the future is done once that is committed.
+
+        A change that fails is taken back alone, and its future fails with it.
+
+        Raises:
+            StoreError: The store is closed.
+        """
         job = _Job(change)
-        self._jobs.put(job)
+        with self._open:
+            if self._closed:
+                raise StoreError(
+                    f"the run that kept its calls in {self.path} has ended: read what it computes inside its `with`"
+                )
+            self._jobs.put(job)
         return job.future
 
     def read(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:  # noqa: ANN401 - what SQLite takes
@@ -67,7 +82,9 @@ class Database:
 
     def close(self) -> None:
         """Commit what is waiting, and close the file."""
-        self._jobs.put(None)
+        with self._open:
+            self._closed = True
+            self._jobs.put(None)
         self._writer.join()
         self._connection.close()
 
@@ -75,9 +92,10 @@ class Database:
         open_for_more = True
         while open_for_more:
             group = [self._jobs.get()]
+            latest = time.monotonic() + _GROUP_S
             while len(group) < _GROUP and group[-1] is not None:
                 try:
-                    group.append(self._jobs.get(timeout=_GROUP_S))
+                    group.append(self._jobs.get(timeout=max(0.0, latest - time.monotonic())))
                 except queue.Empty:
                     break
             open_for_more = group[-1] is not None
@@ -86,12 +104,12 @@ class Database:
     def _commit(self, group: list[_Job]) -> None:
         if not group:
             return
-        outcomes: list[Any] = []
         try:
             with self._reads, _named(self.path):
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
-                    outcomes = [job.change(self._connection) for job in group]
+                    for job in group:
+                        self._make(job)
                     self._connection.execute("COMMIT")
                 except BaseException:
                     if self._connection.in_transaction:
@@ -99,18 +117,38 @@ class Database:
                     raise
         except Exception as error:  # noqa: BLE001 - whoever waits for the group must hear of it
             for job in group:
-                job.future.set_exception(error)
+                job.future.set_exception(job.error or error)
             return
-        for job, outcome in zip(group, outcomes, strict=True):
-            job.future.set_result(outcome)
+        for job in group:
+            if job.error is None:
+                job.future.set_result(job.outcome)
+            else:
+                job.future.set_exception(job.error)
+
+    def _make(self, job: _Job) -> None:
+        """Make a change, or take it back: one that cannot be made must not undo those of other calls."""
+        self._connection.execute("SAVEPOINT job")
+        try:
+            with _named(self.path):
+                job.outcome = job.change(self._connection)
+        except Exception as error:
+            if not self._connection.in_transaction:
+                raise  # SQLite itself gave the whole group up
+            self._connection.execute("ROLLBACK TO job")
+            job.error = error
+        self._connection.execute("RELEASE job")
 
 
 class _Job:
-    __slots__ = ("change", "future")
+    """One change of a group, and what came of it."""
+
+    __slots__ = ("change", "error", "future", "outcome")
 
     def __init__(self, change: Callable[[sqlite3.Connection], Any]) -> None:
         self.change = change
         self.future: Future[Any] = Future()
+        self.outcome: Any = None
+        self.error: Exception | None = None
 
 
 def keep(connection: sqlite3.Connection, text: str) -> str:
@@ -125,6 +163,26 @@ def kept(body: str) -> str:
     """The text that `keep` stored."""
     text: str = json.loads(body)
     return text
+
+
+def _create(file: Path) -> None:
+    """Make what is missing of the file and its folders, for their owner alone."""
+    missing = [each for each in file.parents if not each.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    file.touch(mode=0o600)
+
+
+def _connected(path: Path | str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        connection.row_factory = sqlite3.Row
+        connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
+        _migrate(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _migrate(connection: sqlite3.Connection, path: Path | str) -> None:
@@ -169,6 +227,8 @@ def _named(path: Path | str) -> Generator[None]:
             advice = "the file is damaged or no store; move it away, or name another one with --store"
         elif "locked" in text:
             advice = f"another process held it for more than {_BUSY_S:.0f} s; try again when that is done"
+        elif "UNIQUE constraint failed: places" in text:
+            advice = "another process goes on with the same run; let one of the two end"
         else:
             advice = "see the message"
         raise StoreError(f"the store {path}: {text}: {advice}") from error

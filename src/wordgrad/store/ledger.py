@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from wordgrad import dispatch
 from wordgrad.engines.key import body
-from wordgrad.errors import EngineError, StoreError
+from wordgrad.errors import BudgetExceeded, EngineError, StoreError
 from wordgrad.store.database import Database, keep, kept
+from wordgrad.store.runs import events
 from wordgrad.types import JSON, Completion, Engine, Index, PlaceRow, Request, Usage
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """What a run has used. Attempts without a reply count as calls."""
+    """What a run has used. Attempts without a reply count as calls, replies of other runs as nothing."""
 
     calls: int = 0
     input_tokens: int = 0
@@ -25,6 +30,8 @@ class Totals:
     cached_input_tokens: int = 0
     cost_usd: float | None = None
     """None where a price is not known."""
+    seconds: float = 0.0
+    """The time between an interruption and its resumption left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,44 +57,92 @@ class RunLedger:
         self._database = database
         self.run = run
         self._cache = cache
-        self._rows: dict[tuple[str, int], PlaceRow] = {}
+        self._rows: dict[tuple[Index, int], PlaceRow] = {}
         self._replies: dict[str, Completion] = {}
+        self._earlier: dict[str, deque[tuple[int, EngineError]]] = defaultdict(deque)
+        self._last: dict[str, int] = {}
+        """Each key's last attempt that a place of this session can have seen the end of."""
         self._results: dict[str, _Recorded] = {}
-        self._load()
+        self._started = time.monotonic() - self._load()
 
-    def _load(self) -> None:
+    def _load(self) -> float:
+        """Read what the run did before; returns how many seconds it took."""
+        used: dict[str, int] = defaultdict(int)
         for each in self._database.read("SELECT * FROM places WHERE run = ?", self.run):
-            self._rows[each["place"], each["call"]] = PlaceRow(each["key"], _error(each["error"]))
+            self._rows[_index(each["place"]), each["call"]] = PlaceRow(each["key"], _error(each["error"]))
+            used[each["key"]] = max(used[each["key"]], each["attempt"] or 0)
+        void = max((each["attempts"] for each in events(self._database, self.run, "failed")), default=0)
+        seconds = 0.0
         for each in self._database.read(
-            "SELECT a.*, t.body FROM attempts a JOIN texts t ON t.hash = a.reply "
-            "WHERE a.run = ? AND a.state = 'done' ORDER BY a.id",
+            "SELECT a.*, t.body FROM attempts a LEFT JOIN texts t ON t.hash = a.reply WHERE a.run = ? ORDER BY a.id",
             self.run,
         ):
-            self._replies.setdefault(each["key"], _completion(each))
+            key, attempt = each["key"], each["id"]
+            seconds = max(seconds, each["run_s"])
+            if each["state"] == "done":
+                self._replies.setdefault(key, _completion(each))
+                self._last.setdefault(key, attempt)
+            elif each["state"] == "failed" and attempt > max(used[key], void):
+                error = _error(each["error"])
+                assert isinstance(error, EngineError), "what an engine raised"
+                self._earlier[key].append((attempt, error))
         for each in self._database.read(
             "SELECT r.*, t.body FROM results r JOIN texts t ON t.hash = r.value WHERE r.run = ?", self.run
         ):
             value = json.loads(kept(each["body"]))
             self._results[each["place"]] = _Recorded(each["name"], each["source"], each["inputs"], value)
+        return seconds
+
+    def seconds(self) -> float:
+        """How long the run has taken, up to its last attempt before an interruption and since it was resumed."""
+        return time.monotonic() - self._started
 
     # ---- engine calls
 
     def row(self, index: Index, call: int) -> PlaceRow | None:
-        return self._rows.get((_place(index), call))
+        return self._rows.get((index, call))
 
     def reply(self, key: str) -> Completion | None:
         return self._replies.get(key)
 
-    def shared(self, key: str) -> Completion | None:
-        """Never a refusal; a cut reply only of forward text."""
+    def earlier(self, key: str) -> EngineError | None:
+        if not self._earlier[key]:
+            return None
+        self._last[key], error = self._earlier[key].popleft()
+        return error
+
+    async def shared(self, key: str, request: Request) -> Completion | None:
+        """Never a refusal; a cut reply only where it is a value: forward text."""
         if not self._cache:
             return None
-        found = self._database.read(
-            "SELECT a.*, t.body FROM attempts a JOIN texts t ON t.hash = a.reply WHERE a.key = ? AND a.state = 'done' "
-            "AND (a.finish = 'stop' OR (a.finish = 'length' AND a.purpose = 'forward')) ORDER BY a.id LIMIT 1",
-            key,
-        )
-        return _completion(found[0]) if found else None
+        finishes = "stop length" if request.purpose == "forward" and request.schema is None else "stop"
+
+        def change(connection: sqlite3.Connection) -> tuple[int, Completion] | None:
+            found = connection.execute(
+                "SELECT a.*, t.body FROM attempts a JOIN texts t ON t.hash = a.reply "
+                "WHERE a.key = ? AND a.state = 'done' AND instr(?, a.finish) ORDER BY a.id LIMIT 1",
+                (key, finishes),
+            ).fetchone()
+            if found is None:
+                return None
+            columns = (
+                "key, engine, purpose, sample, template, request, state, reply, finish, model, input_tokens, "
+                "output_tokens, cached_input_tokens, cost_usd, latency_s"
+            )
+            copied = connection.execute(
+                f"INSERT INTO attempts (run, shared, sent_at, run_s, {columns}) "  # noqa: S608 - constants
+                f"SELECT ?, 1, ?, ?, {columns} FROM attempts WHERE id = ?",
+                (self.run, time.time(), self.seconds(), found["id"]),
+            )
+            assert copied.lastrowid is not None
+            return copied.lastrowid, _completion(found)
+
+        def known(found: tuple[int, Completion] | None) -> None:
+            if found is not None:
+                self._settled(found[0], key, found[1])
+
+        found = await self._commit(change, known)
+        return None if found is None else found[1]
 
     async def sent(self, engine: Engine, request: Request, key: str) -> int:
         text = json.dumps(body(request))
@@ -95,60 +150,50 @@ class RunLedger:
 
         def change(connection: sqlite3.Connection) -> int:
             cursor = connection.execute(
-                "INSERT INTO attempts (run, key, engine, purpose, sample, template, request, state, sent_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, 'sent', ?)",
-                (self.run, key, *values, keep(connection, text), time.time()),
+                "INSERT INTO attempts (run, key, engine, purpose, sample, template, request, state, sent_at, run_s) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, 'sent', ?, ?)",
+                (self.run, key, *values, keep(connection, text), time.time(), self.seconds()),
             )
             assert cursor.lastrowid is not None
             return cursor.lastrowid
 
-        return await dispatch.arrived(self._database.write(change))
+        return await self._commit(change)
 
     async def done(self, attempt: int, key: str, completion: Completion, cost_usd: float | None) -> None:
         def change(connection: sqlite3.Connection) -> None:
             connection.execute(
                 "UPDATE attempts SET state = 'done', reply = ?, finish = ?, model = ?, input_tokens = ?, "
-                "output_tokens = ?, cached_input_tokens = ?, cost_usd = ?, latency_s = ? WHERE id = ?",
-                (keep(connection, completion.text), *_columns(completion, cost_usd), attempt),
+                "output_tokens = ?, cached_input_tokens = ?, cost_usd = ?, latency_s = ?, run_s = ? WHERE id = ?",
+                (keep(connection, completion.text), *_columns(completion, cost_usd), self.seconds(), attempt),
             )
 
-        await dispatch.arrived(self._database.write(change))
-        self._replies.setdefault(key, completion)
+        await self._commit(change, lambda _: self._settled(attempt, key, completion))
 
-    async def failed(self, attempt: int, error: BaseException) -> None:
+    async def failed(self, attempt: int, key: str, error: EngineError) -> None:
         said = _said(error)
 
         def change(connection: sqlite3.Connection) -> None:
-            connection.execute("UPDATE attempts SET state = 'failed', error = ? WHERE id = ?", (said, attempt))
-
-        await dispatch.arrived(self._database.write(change))
-
-    async def joined(self, key: str, completion: Completion) -> None:
-        self._replies.setdefault(key, completion)
-        text = completion.text
-
-        def change(connection: sqlite3.Connection) -> None:
             connection.execute(
-                "INSERT INTO attempts (run, key, engine, purpose, sample, template, request, state, reply, finish, "
-                "model, cost_usd, latency_s, sent_at) SELECT ?, key, engine, purpose, sample, template, request, "
-                "'done', ?, finish, model, 0, 0, ? FROM attempts WHERE key = ? AND state = 'done' LIMIT 1",
-                (self.run, keep(connection, text), time.time(), key),
+                "UPDATE attempts SET state = 'failed', error = ?, run_s = ? WHERE id = ?",
+                (said, self.seconds(), attempt),
             )
 
-        await dispatch.arrived(self._database.write(change))
+        await self._commit(change, lambda _: self._settled(attempt, key, None))
 
     async def placed(self, index: Index, call: int, row: PlaceRow) -> None:
-        place = _place(index)
-        error = None if row.error is None else _said(row.error)
+        said = None if row.error is None else _said(row.error)
+        values = (self.run, _place(index), call, row.key, self._last.get(row.key), said)
 
         def change(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT INTO places VALUES (?, ?, ?, ?, ?)", (self.run, place, call, row.key, error))
+            connection.execute("INSERT INTO places VALUES (?, ?, ?, ?, ?, ?)", values)
 
-        await dispatch.arrived(self._database.write(change))
-        self._rows[place, call] = row
+        def known(_: None) -> None:
+            self._rows[index, call] = row
+
+        await self._commit(change, known)
 
     async def event(self, kind: str, **body: JSON) -> None:
-        await dispatch.arrived(self._database.write(lambda connection: self.note(connection, kind, body)))
+        await self._commit(lambda connection: self.note(connection, kind, body))
 
     def note(self, connection: sqlite3.Connection, kind: str, body: dict[str, Any]) -> None:
         """Append an event inside a change."""
@@ -156,6 +201,44 @@ class RunLedger:
             "INSERT INTO events (run, at, kind, body) VALUES (?, ?, ?, ?)",
             (self.run, time.time(), kind, json.dumps(body)),
         )
+
+    def void(self, error: BaseException) -> None:
+        """Let a resumed run ask again what ended this one: an outage is over by then, a wrong key was mended.
+
+        What the program did before the call made in the run itself where `error` came up stays, errors that it
+        survived included. The places from there on are forgotten, not only those with errors: once a call that failed
+        is answered, what follows it may be another path. Replies stay, and are found by their keys; so nothing is
+        paid twice.
+
+        Args:
+            error: What the program ended with. Nothing happens unless a place's error stands in its chain.
+        """
+        chain = list(_chain(error))
+        firsts = [index[:1] for (index, _), row in self._rows.items() if any(row.error is each for each in chain)]
+        if not firsts:
+            return
+        (first,) = min(firsts) or (0,)
+
+        def change(connection: sqlite3.Connection) -> None:
+            # A place as a number is its first part.
+            connection.execute("DELETE FROM places WHERE run = ? AND CAST(place AS INTEGER) >= ?", (self.run, first))
+            last = connection.execute("SELECT max(id) FROM attempts WHERE run = ?", (self.run,)).fetchone()[0]
+            self.note(connection, "failed", {"error": f"{error}", "from": first, "attempts": last or 0})
+
+        self._database.write(change).result()
+
+    def _settled(self, attempt: int, key: str, completion: Completion | None) -> None:
+        self._last[key] = attempt
+        if completion is not None:
+            self._replies.setdefault(key, completion)
+
+    async def _commit(
+        self, change: Callable[[sqlite3.Connection], T], known: Callable[[T], None] = lambda _: None
+    ) -> T:
+        """Make a change; `known` then lets memory follow the file, even if the caller is cancelled while it waits."""
+        committed = self._database.write(change)
+        committed.add_done_callback(lambda future: None if future.exception() else known(future.result()))
+        return await dispatch.arrived(committed)
 
     # ---- results of user code
 
@@ -196,11 +279,10 @@ class RunLedger:
     def totals(self) -> Totals:
         """What the run has used, resumed parts included."""
         found = self._database.read(
-            "SELECT count(*) FILTER (WHERE latency_s IS NULL OR latency_s > 0 OR input_tokens > 0) AS calls, "
-            "coalesce(sum(input_tokens), 0) AS input, coalesce(sum(output_tokens), 0) AS output, "
-            "coalesce(sum(cached_input_tokens), 0) AS cached, "
+            "SELECT count(*) AS calls, coalesce(sum(input_tokens), 0) AS input, "
+            "coalesce(sum(output_tokens), 0) AS output, coalesce(sum(cached_input_tokens), 0) AS cached, "
             "sum(cost_usd) AS cost, count(*) FILTER (WHERE state = 'done' AND cost_usd IS NULL) AS unpriced "
-            "FROM attempts WHERE run = ?",
+            "FROM attempts WHERE run = ? AND NOT shared",
             self.run,
         )[0]
         return Totals(
@@ -209,11 +291,16 @@ class RunLedger:
             output_tokens=found["output"],
             cached_input_tokens=found["cached"],
             cost_usd=None if found["unpriced"] else found["cost"] or 0.0,
+            seconds=self.seconds(),
         )
 
 
 def _place(index: Index) -> str:
     return ".".join(map(str, index))
+
+
+def _index(place: str) -> Index:
+    return tuple(map(int, place.split("."))) if place else ()
 
 
 def _columns(completion: Completion, cost_usd: float | None) -> tuple[Any, ...]:
@@ -243,20 +330,34 @@ def _completion(row: sqlite3.Row) -> Completion:
     )
 
 
-def _said(error: BaseException) -> str:
-    facts: dict[str, Any] = {"message": f"{error}" or type(error).__name__}
-    if isinstance(error, EngineError):
-        facts |= {"retryable": error.retryable, "status": error.status, "request_id": error.request_id}
-    return json.dumps(facts)
+def _said(error: EngineError | BudgetExceeded) -> str:
+    if isinstance(error, BudgetExceeded):
+        facts = {"kind": error.kind, "spent": error.spent, "limit": error.limit}
+    else:
+        facts = {
+            "retryable": error.retryable,
+            "status": error.status,
+            "request_id": error.request_id,
+            "retry_after_s": error.retry_after_s,
+        }
+    return json.dumps({"message": f"{error}", **facts})
 
 
-def _error(said: str | None) -> EngineError | None:
+def _error(said: str | None) -> EngineError | BudgetExceeded | None:
     if said is None:
         return None
     facts = json.loads(said)
-    return EngineError(
-        facts["message"],
-        retryable=bool(facts.get("retryable")),
-        status=facts.get("status"),
-        request_id=facts.get("request_id"),
-    )
+    return (BudgetExceeded if "kind" in facts else EngineError)(facts.pop("message"), **facts)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, and all that led to it."""
+    stack, seen = [error], {id(error)}
+    while stack:
+        each = stack.pop()
+        yield each
+        members = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+        for led in (each.__cause__, each.__context__, *members):
+            if led is not None and id(led) not in seen:
+                seen.add(id(led))
+                stack.append(led)

@@ -30,7 +30,11 @@ CREATE TABLE attempts (
   cached_input_tokens INTEGER NOT NULL DEFAULT 0,
   cost_usd REAL,
   latency_s REAL,
-  sent_at REAL NOT NULL
+  -- 1: a reply that another run paid for; nothing was sent.
+  shared INTEGER NOT NULL DEFAULT 0,
+  sent_at REAL NOT NULL,
+  -- Seconds of the run, time between an interruption and its resumption left out: when it was sent, then when it ended.
+  run_s REAL NOT NULL
 ) STRICT;
 CREATE INDEX attempts_of_run ON attempts (run, key);
 CREATE INDEX replies ON attempts (key) WHERE state = 'done';
@@ -40,6 +44,8 @@ CREATE TABLE places (
   place TEXT NOT NULL,
   call INTEGER NOT NULL,
   key TEXT NOT NULL,
+  -- The last attempt of the key that this place saw end; NULL where none was made, as when the clock refused it.
+  attempt INTEGER,
   error TEXT,
   PRIMARY KEY (run, place, call)
 ) STRICT, WITHOUT ROWID;
