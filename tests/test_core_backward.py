@@ -137,6 +137,41 @@ def test_a_model_call_as_the_root_is_a_critique() -> None:
     assert len(model.history) == 1
 
 
+@pytest.mark.parametrize("system", [None, "", wg.Variable("", "system prompt")])
+def test_an_objective_is_never_blank(system: object) -> None:
+    """A judging model without a system prompt judges by what it does: a critic is always told something."""
+    solution = prompt("A long text.", "essay")
+    wg.llm_call(system, solution, engine=Model("Too long.")).backward()  # type: ignore[arg-type]
+
+    (gradient,) = solution.gradients
+    assert gradient.objective == "a language model answers the input, following its system prompt"
+
+
+def test_a_function_without_words_is_its_own_objective() -> None:
+    """A judging Function that has neither description nor name is called by its class."""
+
+    class Silent(Rule):
+        name = ""
+
+    solution = prompt("A long text.", "essay")
+    Silent("Too long.").apply(solution).backward()
+
+    (gradient,) = solution.gradients
+    assert gradient.objective == "Silent"
+
+
+def test_a_person_may_say_several_things() -> None:
+    """A list of words and gradients about one output is each of them; a Gradient's own words are kept."""
+    system = prompt("Be brief.")
+    text = wg.format("{s}!", s=system)
+    text.backward(["Too short.", wg.Gradient(text="Too rude.", objective="tone", severity=1, quote="!")])
+
+    assert sorted((each.text, each.severity, each.quote) for each in system.gradients) == [
+        ("Too rude.", 1, "!"),
+        ("Too short.", 3, ""),
+    ]
+
+
 def test_a_forgotten_loss_is_an_error() -> None:
     """backward() on the reply of the prompt in training means that a loss was forgotten."""
     answer = wg.BlackboxLLM(Model(), prompt())("What?")

@@ -236,6 +236,14 @@ def test_make_leaf_makes_a_parameter() -> None:
     assert (output.value, output.requires_grad, output.predecessors) == ("done", True, ())
 
 
+def test_what_becomes_a_parameter_needs_a_role() -> None:
+    """Giving an optimizer a Variable without a role is the same mistake as creating one that requires grad."""
+    with pytest.raises(wg.UsageError, match="needs a role_description"):
+        wg.TGD([wg.Variable("Be brief.")])
+
+    assert wg.TGD([wg.Variable("Be brief.", "", requires_grad=True)]).parameters["p1"].value == "Be brief."
+
+
 def test_make_leaf_refuses_uses_from_before() -> None:
     """Feedback on a use from before would reach another value, so it is an error."""
     solution = pending()

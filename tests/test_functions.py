@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 import pytest
@@ -79,6 +80,22 @@ def test_variables_in_containers_are_inputs() -> None:
     assert output.value == "(['0', 'x'], {'key': ('1',)}) {'last': {'deep': ['2']}, 'plain': '3'}"
     output.backward("No.")
     assert [texts(part) for part in parts] == [["No."]] * 4
+
+
+class Pair(NamedTuple):
+    """A tuple with names."""
+
+    left: object
+    right: object
+
+
+def test_named_tuples_are_tuples() -> None:
+    """Variables inside a named tuple are inputs as in any tuple, and the function gets one of its kind."""
+    text = prompt("abc", "text")
+    output = describe(Pair(text, 1))
+
+    assert output.value == "(Pair(left='abc', right=1),) {}"
+    assert output.predecessors == (text,)
 
 
 def test_a_function_runs_in_a_worker_thread() -> None:
@@ -370,6 +387,23 @@ def test_a_template_with_a_trained_slot() -> None:
 
     assert sent(model)[0][0].text == 'Be kind. Say {"text": {tone}}.'
     assert (write.parameters(), texts(tone)) == ([tone], ["Be exact."])
+
+
+def test_a_template_call_names_its_reply_and_draw() -> None:
+    """A `FormattedLLMCall` takes `sample=` and `role_description=` as any model call, beside the slots' values."""
+    model = Model()
+    write = wg.FormattedLLMCall(model, "Say {text}.", system_prompt="Be kind.")
+    answer = write(text="yes", sample=3, role_description="greeting")
+
+    assert (answer.value, answer.role_description) == ("an answer", "greeting")
+    assert [call.request.sample for call in model.history] == [(3,)]
+
+
+@pytest.mark.parametrize("slot", ["sample", "role_description", "example"])
+def test_slots_that_the_call_would_take_are_refused(slot: str) -> None:
+    """A slot with the name of one of the call's own arguments would stay unfilled without a word."""
+    with pytest.raises(wg.UsageError, match=f"the slot {{{slot}}} .* rename it"):
+        wg.FormattedLLMCall(Model(), f"Say {{{slot}}}.")
 
 
 def test_a_value_without_a_slot_is_refused() -> None:

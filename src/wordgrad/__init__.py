@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from wordgrad.losses.objectives import objectives as objectives
     from wordgrad.optim.constraints import KeepSlots as KeepSlots
     from wordgrad.optim.constraints import MatchesSchema as MatchesSchema
+    from wordgrad.optim.constraints import MaxCharacters as MaxCharacters
     from wordgrad.optim.constraints import MaxTokens as MaxTokens
     from wordgrad.optim.constraints import ParsesAs as ParsesAs
     from wordgrad.optim.constraints import Predicate as Predicate
@@ -98,7 +99,7 @@ _HOMES = {
     "losses.judge": ("JudgeLoss", "TextLoss"),
     "losses.metric": ("MetricLoss",),
     "losses.objectives": ("objectives",),
-    "optim.constraints": ("KeepSlots", "MatchesSchema", "MaxTokens", "ParsesAs", "Predicate"),
+    "optim.constraints": ("KeepSlots", "MatchesSchema", "MaxCharacters", "MaxTokens", "ParsesAs", "Predicate"),
     "optim.tgd": ("TGD", "TextualGradientDescent"),
     "types": ("Capabilities", "Completion", "Engine", "Request", "Sampling", "Score"),
 }

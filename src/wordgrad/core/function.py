@@ -129,7 +129,7 @@ class Function(ABC):
 
     def objective(self, node: Node) -> str:
         """What a judgement of this function judges by; never blank."""
-        return self.description or self.name
+        return self.description or self.name or type(self).__name__
 
     def apply(
         self,

@@ -13,7 +13,8 @@ from wordgrad.core.value import Result, plain, text_form
 from wordgrad.core.variable import Variable
 from wordgrad.errors import UsageError
 
-_NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_NAME = re.compile(r"\{([^\W\d]\w*)\}")
+"""A slot: what may be the name of a keyword argument, in any script."""
 
 
 class _Structural(Function):
@@ -97,6 +98,8 @@ class Item(_Structural):
 
     def forward(self, node: Node, inputs: tuple[Result, ...]) -> Result:
         """Raises UsageError where the value has no such item."""
+        if inputs[0].failure is not None:
+            return inputs[0]
         value = inputs[0].value if isinstance(inputs[0].value, str) else plain(inputs[0].value)
         try:
             return Result(value=value[self.key])  # type: ignore[index]
@@ -142,7 +145,7 @@ def sum(losses: Sequence[Variable]) -> Variable:
     return Sum().apply(*losses, role_description="sum of losses")
 
 
-def format(template: str, **values: object) -> Variable:
+def format(template: str, /, **values: object) -> Variable:
     """Fill the `{name}` slots of a frozen template, keeping the graph.
 
     Only the names given are slots; every other brace is literal text.

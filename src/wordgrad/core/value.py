@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, is_dataclass
@@ -59,6 +60,11 @@ def plain(value: object) -> JSON:
         raise UsageError(
             f"a {type(value).__name__} has no JSON form ({error}); use text, JSON, a dataclass or a pydantic model"
         ) from error
+
+
+def copied(value: object) -> object:
+    """The value for a reader of its own: what it does to a list or an object must not reach the graph."""
+    return copy.deepcopy(value) if isinstance(value, list | dict) else value
 
 
 def text_form(value: object) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wordgrad.core.gradient import Gradient, Key
-from wordgrad.core.value import Opaque, Result, plain, text_form
+from wordgrad.core.value import Opaque, Result, copied, plain, text_form
 from wordgrad.dispatch import Pending
 from wordgrad.errors import UsageError
 
@@ -57,11 +57,7 @@ class Variable:
         constraints: Sequence[object] = (),
     ) -> None:
         if requires_grad and role_description is None:
-            raise UsageError(
-                f"Variable({_first_words(value)!r}, requires_grad=True) needs a role_description: critics and the "
-                'optimizer know only from it what the text is for. Say it in a few words ("system prompt of the '
-                'summariser"), or pass "" to go without on purpose'
-            )
+            raise _no_role(value)
         _check(value, requires_grad=requires_grad)
         self._state: Result | Pending[Result] = Result(value=value if isinstance(value, str | Opaque) else plain(value))
         self._version = 0
@@ -101,11 +97,13 @@ class Variable:
     def value(self) -> Any:  # noqa: ANN401 - JSON, text or an image
         """What the Variable holds. Blocks until a pending call has answered.
 
+        A list or an object is the reader's own: to change what the Variable holds, assign a whole new value.
+
         Raises:
             NodeError: The call that makes it, or one before it, failed.
             UsageError: Read where blocking is not allowed; `await` the Variable there.
         """
-        return self.result.value
+        return copied(self.result.value)
 
     @value.setter
     def value(self, new: object) -> None:
@@ -143,7 +141,12 @@ class Variable:
         """Wait for the value, drop the history, and require grad: a computed solution becomes a parameter.
 
         A later `backward()` through a use from before is an error.
+
+        Raises:
+            UsageError: It holds an image, or has no role.
         """
+        if not self.requires_grad and not self.role_description:
+            raise _no_role(self.value)
         if self.grad_fn is not None:
             self.value = self.value
         _check(self.value, requires_grad=True)
@@ -287,6 +290,14 @@ def spoken(words: str) -> Gradient:
     """A person's words as a gradient: an objective of their own, so that two remarks never replace each other."""
     digest = hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return Gradient(text=words, feedback=words, objective=f"a person's feedback ({digest})", severity=3)
+
+
+def _no_role(value: object) -> UsageError:
+    return UsageError(
+        f"Variable({_first_words(value)!r}, requires_grad=True) needs a role_description: critics and the optimizer "
+        'know only from it what the text is for. Say it in a few words ("system prompt of the summariser"), or pass "" '
+        "to go without on purpose"
+    )
 
 
 def _check(value: object, *, requires_grad: bool) -> None:

@@ -94,14 +94,10 @@ class Chat(Function):
 
     def objective(self, node: Node) -> str:
         """The system prompt of an evaluator is what it judges by."""
-        return next(
-            (
-                text_form(each.value)
-                for each, (_, role) in zip(node.values, self.layout, strict=True)
-                if role == "system"
-            ),
-            self.description,
-        )
+        said = [
+            text_form(each.value) for each, (_, role) in zip(node.values, self.layout, strict=True) if role == "system"
+        ]
+        return "".join(said) or self.description
 
 
 def llm_call(
@@ -264,11 +260,15 @@ class FormattedLLMCall(Module):
 
     Args:
         engine: A spec or an Engine.
-        template: Frozen text; `{name}` is a slot for each name that is bound here or given in the call.
+        template: Frozen text; `{name}` is a slot for each name that is bound here or given in the call. `sample`,
+            `role_description` and `example` are the call's own and no slots.
         system_prompt: A Variable to train, a fixed text, or None.
         options: Limits and sampling.
         schema: A pydantic model that each reply must fit.
         slots: Values bound for every call, such as a trainable Variable.
+
+    Raises:
+        UsageError: A slot has the name of one of the call's own arguments.
     """
 
     def __init__(
@@ -281,12 +281,22 @@ class FormattedLLMCall(Module):
         schema: type[BaseModel] | None = None,
         slots: Mapping[str, object] | None = None,
     ) -> None:
+        taken = [name for name in ("sample", "role_description", "example") if f"{{{name}}}" in template]
+        if taken:
+            raise UsageError(f"the slot {{{taken[0]}}} has the name of an argument of the call itself: rename it")
         self.template = template
         self.system_prompt = system_prompt
         self.slots = dict(slots or {})
         self.call = LLMCall(engine, options=options, schema=schema)
 
-    def forward(self, *, example: Hashable | None = None, **values: object) -> Variable:
+    def forward(
+        self,
+        *,
+        sample: int = 0,
+        role_description: str | None = None,
+        example: Hashable | None = None,
+        **values: object,
+    ) -> Variable:
         """Fill the template with `values` beside the bound slots, and call the model; returns at once."""
         filled = text.format(self.template, **{**self.slots, **values})
-        return self.call(filled, self.system_prompt, example=example)
+        return self.call(filled, self.system_prompt, sample=sample, role_description=role_description, example=example)

@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeAlias, overload
 from wordgrad.core.function import Context, Feedback, Function, Node
 from wordgrad.core.gradient import Gradient
 from wordgrad.core.text import merged
-from wordgrad.core.value import Opaque, Result, plain, text_form
+from wordgrad.core.value import Opaque, Result, copied, plain, text_form
 from wordgrad.core.variable import Variable
 from wordgrad.errors import UsageError, WordgradError
 from wordgrad.functions.recorded import Identity, arecorded, digest, recorded, source_of
@@ -110,7 +110,7 @@ class _Call(Function):
         return await (computed() if self.made_by.pure else arecorded(self._identity(node, inputs), computed))
 
     def _body(self, inputs: tuple[Result, ...]) -> Any:  # noqa: ANN401 - what the user's function returns
-        values = [each.value for each in inputs]
+        values = [copied(each.value) for each in inputs]
         return self.made_by.fn(*_filled(self.args, values), **_filled(self.kwargs, values))
 
     def _result(self, value: object) -> Result:
@@ -210,8 +210,8 @@ def _hollowed(value: Any, variables: list[Variable]) -> Any:  # noqa: ANN401 - a
         return {key: _hollowed(each, variables) for key, each in value.items()}
     if isinstance(value, list):
         return [_hollowed(each, variables) for each in value]
-    if type(value) is tuple:
-        return tuple(_hollowed(each, variables) for each in value)
+    if isinstance(value, tuple):
+        return _tuple_like(value, [_hollowed(each, variables) for each in value])
     return value
 
 
@@ -222,9 +222,15 @@ def _filled(value: Any, values: Sequence[object]) -> Any:  # noqa: ANN401 - any 
         return {key: _filled(each, values) for key, each in value.items()}
     if isinstance(value, list):
         return [_filled(each, values) for each in value]
-    if type(value) is tuple:
-        return tuple(_filled(each, values) for each in value)
+    if isinstance(value, tuple):
+        return _tuple_like(value, [_filled(each, values) for each in value])
     return value
+
+
+def _tuple_like(value: tuple[object, ...], items: list[object]) -> tuple[object, ...]:
+    # A named tuple's class takes its fields one by one.
+    make: Callable[[list[object]], tuple[object, ...]] = getattr(type(value), "_make", tuple)
+    return make(items)
 
 
 def _failure(inputs: Sequence[Result]) -> Result | None:

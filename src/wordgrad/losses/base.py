@@ -6,10 +6,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from wordgrad.core.function import Context, Feedback, Function, Node
 from wordgrad.core.gradient import Gradient
-from wordgrad.core.value import Result, text_form
+from wordgrad.core.value import Result, copied, text_form
 from wordgrad.core.variable import Variable
 from wordgrad.errors import UsageError
 from wordgrad.functions.strategies import per_node
@@ -147,8 +148,9 @@ class Judgement(Function):
         """
         failed = next((each for each in inputs if each.failure is not None), None)
         if failed is None:
-            extras = dict(zip(self.known, (each.value for each in inputs[1:]), strict=True))
-            return self.loss.judge(Case(output=inputs[0].value, finish=inputs[0].finish, **extras), node)
+            output, *others = (copied(each.value) for each in inputs)
+            extras: dict[str, Any] = dict(zip(self.known, others, strict=True))
+            return self.loss.judge(Case(output=output, finish=inputs[0].finish, **extras), node)
         scale = self.loss.scale if failed is inputs[0] else None
         judged = replace(failed, score=None if scale is None else scale.worst, passed=False)
         return judged if self.thread else _ready(judged)
