@@ -76,10 +76,14 @@ class Image(Opaque):
 
         async with httpx2.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as client:
             for _ in range(_MAX_REDIRECTS + 1):
-                if not self._allow_private:
-                    await anyio.to_thread.run_sync(_refuse_private, url)
+                address = await anyio.to_thread.run_sync(self._address_of, url)
+                # To the address that was checked: a second look-up of the name could lead elsewhere.
+                asked = httpx2.URL(url)
+                headers = {"Host": asked.netloc.decode("ascii")}
+                named = {"sni_hostname": asked.raw_host.decode("ascii")}
+                there = asked.copy_with(host=address)
                 try:
-                    async with client.stream("GET", url) as response:
+                    async with client.stream("GET", there, headers=headers, extensions=named) as response:
                         if response.is_redirect:
                             url = urljoin(url, response.headers["location"])
                             continue
@@ -94,6 +98,23 @@ class Image(Opaque):
                     raise UsageError(f"the image at {url} could not be fetched: {error}") from error
         raise UsageError(f"the image at {self._source!s} redirects more than {_MAX_REDIRECTS} times")
 
+    def _address_of(self, url: str) -> str:
+        """Where the host of an http(s) URL is, all of whose addresses must be public."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"an image is fetched over http or https only, not from {url!r}")
+        try:
+            found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise UsageError(f"the host of the image {url} is not known: {error}") from error
+        addresses = [str(each[4][0]) for each in found]
+        private = [each for each in addresses if not ipaddress.ip_address(each).is_global]
+        if private and not self._allow_private:
+            raise UsageError(
+                f"the image {url} leads to the private address {private[0]}; pass allow_private=True if that is meant"
+            )
+        return addresses[0]
+
 
 def _read(path: Path) -> bytes:
     try:
@@ -102,22 +123,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UsageError(f"the image {path} cannot be read: {error.strerror}") from error
-
-
-def _refuse_private(url: str) -> None:
-    """Every address of the host must be public, and the scheme http(s)."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"an image is fetched over http or https only, not from {url!r}")
-    try:
-        found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise UsageError(f"the host of the image {url} is not known: {error}") from error
-    for *_, address in found:
-        if not ipaddress.ip_address(address[0]).is_global:
-            raise UsageError(
-                f"the image {url} leads to the private address {address[0]}; pass allow_private=True if that is meant"
-            )
 
 
 def _decoded(text: str) -> bytes:
