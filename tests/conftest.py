@@ -12,7 +12,7 @@ import pytest
 
 from wordgrad.testing import ScriptedEngine, VirtualClock
 
-_KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL")
+_KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "OLLAMA_HOST")
 
 
 def _is_here(address: object) -> bool:

@@ -63,7 +63,7 @@ def test_optimize_prints_plain_lines_without_a_terminal(project: Project) -> Non
 
     assert code == 0
     assert "\x1b" not in out
-    assert "step 1 of 2: accepted" in out
+    assert "step 1: accepted" in out
     assert "100.0%" in out
     assert "wordgrad runs show" in out
 
@@ -374,8 +374,8 @@ def test_looking_makes_no_store(project: Project) -> None:
 
 
 def test_eval_scores_the_configured_text(project: Project) -> None:
-    """`eval` runs the test rows once."""
-    assert project.json("eval", project.config) == {"n": 5, "score": 0.0, "passed": 0, "calls": 5}
+    """`eval` asks the engine once, then runs the test rows once."""
+    assert project.json("eval", project.config) == {"n": 5, "score": 0.0, "passed": 0, "calls": 6}
 
 
 def test_eval_scores_another_text(project: Project) -> None:
@@ -385,7 +385,7 @@ def test_eval_scores_another_text(project: Project) -> None:
 
     found = project.json("eval", project.config, "--variable", f"prompt={other}")
 
-    assert found == {"n": 5, "score": 1.0, "passed": 5, "calls": 5}
+    assert found == {"n": 5, "score": 1.0, "passed": 5, "calls": 6}
 
 
 @pytest.mark.parametrize("given", ["prompt", "other=prompt.txt", "prompt=missing.txt"])

@@ -7,9 +7,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Read anew each time: a process may change its environment."""
+    """Read anew each time: a process may change its environment. A variable that is empty is one that is not set."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
 
     openai_api_key: SecretStr | None = None
     anthropic_api_key: SecretStr | None = None
@@ -17,3 +17,5 @@ class Settings(BaseSettings):
     """For servers named by address; many on this machine need none."""
     engine: str | None = Field(default=None, validation_alias=AliasChoices("WORDGRAD_ENGINE"))
     """What commands use where nothing is named."""
+    ollama_host: str = "127.0.0.1:11434"
+    """Where a running Ollama is looked for, in any form that Ollama itself takes."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
+import traceback
+from io import TextIOWrapper
+from pathlib import Path
 
 import typer
 from rich.console import Console
 
 from wordgrad.cli import evaluate, models, optimize, runs
-from wordgrad.errors import BudgetExceeded, EngineError, UsageError, WordgradError
+from wordgrad.cli.steps import visible
+from wordgrad.errors import BudgetExceeded, EngineError, NodeError, UsageError, WordgradError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("optimize")(optimize.optimize)
@@ -17,6 +22,9 @@ app.command("estimate")(evaluate.estimate)
 app.add_typer(runs.app, name="runs", help="Look at runs, resume them, take their texts.")
 app.add_typer(models.app, name="models", help="Weights of the embedded engine.")
 
+_INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")
+_NOT_USERS = (Path(__file__).parents[1], *(Path(sysconfig.get_path(name)) for name in _INSTALLED))
+"""Wordgrad itself, and what is installed."""
 _EXIT = {UsageError: 2, BudgetExceeded: 3, EngineError: 4}
 
 
@@ -30,10 +38,35 @@ def main() -> None:
 
     0 done, 1 another error, 2 usage, 3 the budget was spent before the end score, 4 a service failed, 130 interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A text may hold what the terminal's encoding has no sign for; in JSON the replacement is the same text.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except WordgradError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False)
-        sys.exit(next((code for kind, code in _EXIT.items() if isinstance(error, kind)), 1))
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        place = _place(error)
+        if place is None and not isinstance(error, WordgradError):
+            raise  # a fault of our own: the whole traceback helps to mend it
+        message = f"{error}" if isinstance(error, WordgradError) else f"{type(error).__name__}: {error}"
+        said = f"error: {message}{f' (in {place})' if place else ''}"
+        Console(stderr=True).print(visible(said, style="red"), soft_wrap=True)
+        sys.exit(next((code for kind, code in _EXIT.items() if isinstance(error, kind)), 1))
+
+
+def _place(error: BaseException) -> str | None:
+    """Where in the user's own code an error came up; None where it did not."""
+    cause: BaseException | None = error
+    while isinstance(cause, NodeError):
+        cause = cause.__cause__
+    if cause is None or isinstance(cause, WordgradError):
+        return None
+    frames = [each for each in traceback.extract_tb(cause.__traceback__) if _is_users(each.filename)]
+    return f"{frames[-1].filename}:{frames[-1].lineno}, {frames[-1].name}" if frames else None
+
+
+def _is_users(file: str) -> bool:
+    path = Path(file)
+    return path.is_file() and not any(path.is_relative_to(folder) for folder in _NOT_USERS)

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from wordgrad.cli.optimize import AsJson, Settings, Store, Yes, engines
+from wordgrad.cli.optimize import AsJson, Settings, Store, Yes, default_engine, engines, screen_console
+from wordgrad.cli.screen import Screen, percent
 from wordgrad.compose import Run
+from wordgrad.data import rows as files
+from wordgrad.engines.preflight import preflight
 from wordgrad.errors import UsageError
+from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
 from wordgrad.train import job as jobs
 from wordgrad.train.estimate import estimated
@@ -30,27 +33,32 @@ def evaluate(
 ) -> None:
     """Score the configured texts, or others, on the test rows."""
     settings = configs.load(config)
-    console = Console(stderr=as_json)
-    engine_of = engines(settings, console, yes=yes)
-    with Run(store, name=f"eval {config}") as run:
-        job = jobs.build(settings, engine_of=engine_of, seed=0)
-        values = {name: str(each.value) for name, each in job.task.program.parameters.items()}
-        values |= _given(variable or [], list(values))
-        scores = job.task.scores(job.splits.test, values)
-        calls = run.usage.calls
+    console = screen_console(as_json=as_json)
+    engine_of = engines(settings, default_engine(settings, console), console, yes=yes)
+    job = jobs.build(settings, engine_of=engine_of, seed=0)
+    values = {name: str(each.value) for name, each in job.task.program.parameters.items()}
+    values |= _given(variable or [], list(values))
+    test = job.splits.test
+    with Run(store or default_path(), name=f"eval {config.resolve().parent.name}") as run:
+        with Screen(console, lambda: run.usage) as screen:
+            screen.phase("asking each engine once", 1)
+            preflight(job.scorers)
+            screen.phase("scoring the test rows", len(test))
+            scores = job.task.scores(test, values, progress=lambda done, _: screen.advance(done))
+        found = {"n": len(test), "score": scores.mean, "passed": sum(scores.passed), "calls": run.usage.calls}
+        run.note("end", {"status": "done", **found})
     if as_json:
-        found = {"n": len(scores.values), "score": scores.mean, "passed": sum(scores.passed), "calls": calls}
         sys.stdout.write(json.dumps(found) + "\n")
     else:
-        mean = "-" if scores.mean is None else f"{scores.mean:.1%}"
-        console.print(f"{mean} on {len(scores.values)} test rows, {sum(scores.passed)} passed, {calls} calls")
+        score = percent(scores.mean)
+        console.print(f"{score} on {found['n']} test rows, {found['passed']} passed, {found['calls']} calls")
 
 
 def estimate(config: Settings, as_json: AsJson = False, yes: Yes = False) -> None:
     """Predict the calls, tokens and money of a run: exact where they are fixed, else bounds."""
     settings = configs.load(config)
-    console = Console(stderr=as_json)
-    engine_of = engines(settings, console, yes=yes)
+    console = screen_console(as_json=as_json)
+    engine_of = engines(settings, default_engine(settings, console), console, yes=yes)
     found = estimated(jobs.build(settings, engine_of=engine_of, seed=0), settings, engine_of)
     if as_json:
         sys.stdout.write(json.dumps(found.as_json()) + "\n")
@@ -60,6 +68,8 @@ def estimate(config: Settings, as_json: AsJson = False, yes: Yes = False) -> Non
         money = "unknown" if part.usd is None else f"{part.usd:.4f}"
         table.add_row(part.name, str(part.least), str(part.most), str(part.tokens), money)
     console.print(table)
+    if found.limit:
+        console.print(found.limit)
 
 
 def _given(pairs: list[str], known: list[str]) -> dict[str, str]:
@@ -69,7 +79,7 @@ def _given(pairs: list[str], known: list[str]) -> dict[str, str]:
         if not equals or name not in known:
             raise UsageError(f"--variable {pair}: write name=file with one of the names {', '.join(known)}")
         try:
-            found[name] = Path(file).read_text(encoding="utf-8").rstrip("\n")
-        except OSError as error:
-            raise UsageError(f"--variable {pair}: {file} cannot be read: {error.strerror}") from error
+            found[name] = files.text(Path(file)).rstrip("\n")
+        except UsageError as error:
+            raise UsageError(f"--variable {pair}: {error}") from error
     return found

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from wordgrad.cli import models
+from wordgrad.cli import models, steps
+from wordgrad.cli.allowance import Allowance
 from wordgrad.cli.screen import Screen, summary
+from wordgrad.cli.write import replace_all
 from wordgrad.compose import Budget, Run, Totals
 from wordgrad.core.variable import Variable
 from wordgrad.engines import get_engine
 from wordgrad.engines.choice import choose
 from wordgrad.engines.priced import Priced
-from wordgrad.errors import BudgetExceeded, UsageError
+from wordgrad.errors import BudgetExceeded, StoreError, UsageError
 from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
 from wordgrad.train import job as jobs
@@ -34,13 +35,16 @@ Settings = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's TOML
 Store = Annotated[Path | None, typer.Option("--store", help="Where runs are kept.", envvar="WORDGRAD_STORE")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before weights are downloaded.")]
+Calls = Annotated[int | None, typer.Option("--budget-calls", min=1, help="Engine calls, at most.")]
+Usd = Annotated[float | None, typer.Option("--budget-usd", min=0, help="US dollars, at most.")]
+Seconds = Annotated[float | None, typer.Option("--budget-seconds", min=0, help="Seconds, at most.")]
 
 
 def optimize(
     config: Settings,
-    budget_calls: Annotated[int | None, typer.Option(min=1, help="Engine calls, at most.")] = None,
-    budget_usd: Annotated[float | None, typer.Option(min=0, help="US dollars, at most.")] = None,
-    budget_seconds: Annotated[float | None, typer.Option(min=0, help="Seconds, at most.")] = None,
+    budget_calls: Calls = None,
+    budget_usd: Usd = None,
+    budget_seconds: Seconds = None,
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
     write: Annotated[bool, typer.Option("--write", help="Put an accepted text into its prompt file.")] = False,
     as_json: AsJson = False,
@@ -48,37 +52,52 @@ def optimize(
     yes: Yes = False,
 ) -> None:
     """Improve the texts of CONFIG, and show on sealed test rows whether they got better."""
-    limits = Budget(calls=budget_calls, usd=budget_usd, seconds=budget_seconds)
     settings = configs.load(config)
     # Everything that is wrong in the files is said before anything is downloaded or paid.
     jobs.read_splits(settings)
-    console = Console(stderr=as_json, soft_wrap=not sys.stdout.isatty())
-    engine_of = engines(settings, console, yes=yes)
+    if write:
+        _require_files(settings)
+    console = screen_console(as_json=as_json)
+    default = default_engine(settings, console)
+    engine_of = engines(settings, default, console, yes=yes)
+    budget: dict[str, Any] = {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds}
     kept = {
         "config": str(config.resolve()),
-        "source": config.read_text(encoding="utf-8"),
-        "budget": {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds},
+        "source": settings.source,
+        "engine": default,
+        "budget": budget,
         "write": write,
     }
-    path = store or default_path()
-    with Run(path, seed=seed, budget=limits, name=config.parent.name or config.stem, settings=kept) as run:
-        job = jobs.build(settings, engine_of=engine_of, seed=seed)
-        finish(run, job, settings, console=console, seed=seed, write=write, as_json=as_json)
+    job = jobs.build(settings, engine_of=engine_of, seed=seed)
+    name = config.resolve().parent.name
+    with Run(store or default_path(), seed=seed, budget=Budget(**budget), name=name, settings=kept) as run:
+        finish(run, job, settings, console=console, seed=seed, write=write, as_json=as_json, store=store)
 
 
-def engines(settings: Config, console: Console, *, yes: bool) -> jobs.EngineOf:
-    """Make the engines of a configuration; the choice for what names none is printed, weights are pulled if allowed."""
-    default = ""
+def screen_console(*, as_json: bool) -> Console:
+    """Where people read; stdout belongs to the report where that is asked for as JSON."""
+    console = Console(stderr=as_json)
+    # A log is not a terminal of 80 columns: a wrapped line could not be searched.
+    console.soft_wrap = not console.is_terminal
+    return console
+
+
+def default_engine(settings: Config, console: Console) -> str | None:
+    """What answers for the tables that name no engine; None where all do. The choice is printed."""
+    if all(table.engine is not None for table in settings.asked):
+        return None
+    spec, reason = choose()
+    console.print(f"engine: {spec} ({reason})", highlight=False, markup=False)
+    return spec
+
+
+def engines(settings: Config, default: str | None, console: Console, *, yes: bool) -> jobs.EngineOf:
+    """Make the engines of a configuration; weights are pulled if that is allowed."""
     priced: dict[tuple[str, PriceTable], Engine] = {}
 
     def engine_of(table: EngineTable) -> Engine:
-        nonlocal default
-        spec = table.engine
-        if spec is None:
-            if not default:
-                default, reason = choose()
-                console.print(f"engine: {default} ({reason})", highlight=False, markup=False)
-            spec = default
+        spec = table.engine or default
+        assert spec is not None, "there is a default where a table names none"
         if spec == "local":
             models.ensure(console, yes=yes)
         engine = get_engine(spec)
@@ -87,7 +106,7 @@ def engines(settings: Config, console: Console, *, yes: bool) -> jobs.EngineOf:
         # One for each, as get_engine gives: limits on calls in flight are an engine's.
         return priced.setdefault((spec, table.price), Priced(engine, table.price.price()))
 
-    for table in (settings.engines.forward, settings.engines.backward, settings.engines.optimizer):
+    for table in settings.asked:
         engine_of(table)
     return engine_of
 
@@ -120,54 +139,68 @@ class Journal:
             for name, value in step.after.items():
                 self.run.keep(name, self._kept, value)
             self._kept += 1
-        self.run.note(
-            "step",
-            {
-                "number": step.number,
-                "accepted": step.accepted,
-                "reason": step.reason,
-                "before": dict(step.before),
-                "after": dict(step.after),
-                "feedback": {name: [each.text for each in grads] for name, grads in step.feedback.items()},
-            },
-        )
+        self.run.note("step", steps.recorded(step))
         self.screen.step(step)
 
 
-def finish(run: Run, job: Job, settings: Config, *, console: Console, seed: int, write: bool, as_json: bool) -> None:
+def finish(
+    run: Run,
+    job: Job,
+    settings: Config,
+    *,
+    console: Console,
+    seed: int,
+    write: bool,
+    as_json: bool,
+    store: Path | None = None,
+) -> None:
     """Carry a job out in its run, and report it."""
-    started = time.monotonic()
-    try:
-        with Screen(console, lambda: run.usage, settings.search.steps) as screen:
+    run_id = run.id if store is None else f"{run.id} --store {store}"
+    with _resumable(run_id, console):
+        with Screen(console, lambda: run.usage) as screen:
             watcher = Journal(run, screen)
             watcher.keep(job.task.program.parameters)
-            outcome = jobs.run(job, seed=seed, watcher=watcher, stop=lambda calls: not run.affords(calls))
-    except KeyboardInterrupt:
-        console.print(f"\nstopped; all is kept. Go on with: wordgrad runs resume {run.id}", highlight=False)
-        raise
-    seconds = time.monotonic() - started
-    totals = run.usage
-    report = summarised(run.id, outcome, totals, seconds)
-    run.note("end", report)
-    if write:
-        written(settings, outcome, console)
-    if as_json:
-        sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
-    else:
-        console.print(summary(outcome, totals, seconds=seconds, n=len(job.splits.test)))
+            outcome = jobs.run(job, seed=seed, watcher=watcher, allowance=Allowance(run))
+        totals = run.usage
+        report = summarised(run.id, outcome, totals)
+        run.note("end", report)
+        if as_json:
+            sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
+        else:
+            summary(outcome, totals, console)
         if outcome.end == outcome.start:
             console.print("Nothing better was found: the start is kept.")
-        console.print(f"look at it with: wordgrad runs show {run.id}", highlight=False)
-    if outcome.status == "unmeasured":
-        raise BudgetExceeded(
-            "the budget was spent before the end score could be measured; the texts found are kept in the run",
-            kind="calls",
-            spent=totals.calls,
-            limit=totals.calls,
+        if write:
+            _write(settings, outcome, console)
+        console.print(f"look at it with: wordgrad runs show {run_id}", highlight=False, markup=False)
+        if outcome.status == "unmeasured":
+            spent = outcome.spent
+            assert spent is not None, "something ended it"
+            raise BudgetExceeded(
+                f"{spent}, before the end score could be measured; the texts found are kept in the run",
+                kind=spent.kind,
+                spent=spent.spent,
+                limit=spent.limit,
+            )
+
+
+@contextmanager
+def _resumable(run_id: str, console: Console) -> Generator[None]:
+    """Say how to go on after what can be mended: an interruption, an outage, a budget, a crash of the user's code."""
+    try:
+        yield
+    except (UsageError, StoreError):
+        raise
+    except BaseException as error:
+        more = " and a larger budget (--budget-calls, --budget-usd, --budget-seconds)"
+        larger = more if isinstance(error, BudgetExceeded) else ""
+        console.print(
+            f"\nstopped; all is kept. Go on with: wordgrad runs resume {run_id}{larger}", highlight=False, markup=False
         )
+        raise
 
 
-def summarised(run_id: str, outcome: Outcome, totals: Totals, seconds: float) -> dict[str, object]:
+def summarised(run_id: str, outcome: Outcome, totals: Totals) -> dict[str, object]:
     """The run's result as JSON."""
     last = next((step.verdict for step in reversed(outcome.search.steps) if step.accepted and step.verdict), None)
     first = next((step.verdict for step in outcome.search.steps if step.verdict), None)
@@ -192,19 +225,27 @@ def summarised(run_id: str, outcome: Outcome, totals: Totals, seconds: float) ->
         "calls": totals.calls,
         "tokens": {"input": totals.input_tokens, "output": totals.output_tokens},
         "cost_usd": totals.cost_usd,
-        "seconds": round(seconds, 1),
+        "seconds": round(totals.seconds, 1),
     }
 
 
-def written(settings: Config, outcome: Outcome, console: Console) -> None:
-    """Put each changed text into its file, in one rename each."""
+def _require_files(settings: Config) -> None:
+    if settings.program is not None and not settings.variables:
+        raise UsageError(
+            f"{settings.at('program')}: --write needs a prompt file, and the variables are the Module's own; leave it "
+            "out, and take the texts with wordgrad runs export ID --variable NAME"
+        )
     for name, table in settings.variables.items():
-        if table.file is None or outcome.end[name] == outcome.start[name]:
-            continue
-        beside = table.file.with_name(table.file.name + ".new")
-        try:
-            beside.write_text(outcome.end[name] + "\n", encoding="utf-8")
-            os.replace(beside, table.file)  # noqa: PTH105 - the atomic one
-        except OSError as error:
-            raise UsageError(f"{table.file} cannot be written: {error.strerror}") from error
-        console.print(f"wrote {table.file}", highlight=False, markup=False)
+        if table.file is None:
+            raise UsageError(f"{settings.at('variables', name)}: --write needs a file here, instead of text")
+
+
+def _write(settings: Config, outcome: Outcome, console: Console) -> None:
+    texts = {
+        table.file: outcome.end[name]
+        for name, table in settings.variables.items()
+        if table.file is not None and outcome.end[name] != outcome.start[name]
+    }
+    replace_all(texts)
+    for file in texts:
+        console.print(f"wrote {file}", highlight=False, markup=False)

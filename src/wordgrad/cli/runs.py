@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from wordgrad.cli import optimize as main_job
-from wordgrad.cli.screen import coloured
+from wordgrad.cli import steps as shown
+from wordgrad.cli.screen import percent
 from wordgrad.compose import Budget, Run
 from wordgrad.errors import UsageError
 from wordgrad.store import runs as kept
@@ -35,30 +36,32 @@ def list_runs(store: Store = None, as_json: AsJson = False) -> None:
     if as_json:
         _print_json([_as_json(row) for row in rows])
         return
-    table = Table("id", "started", "name", "status", "test", "calls")
+    table = Table()
+    for column in ("id", "started", "name", "status", "test", "calls"):
+        table.add_column(column, no_wrap=column == "id")
     for row in rows:
-        report = row.report or {}
         started = datetime.fromtimestamp(row.started_at, tz=UTC).strftime("%Y-%m-%d %H:%M")
-        table.add_row(row.id, started, row.name, row.status, _gain(report), str(report.get("calls", "")))
+        calls = str((row.report or {}).get("calls", ""))
+        table.add_row(row.id, started, shown.visible(row.name), row.status, _gain(row.report or {}), calls)
     Console().print(table)
 
 
 @app.command()
 def show(run: Id, store: Store = None, as_json: AsJson = False) -> None:
-    """What a run found, step by step."""
+    """What a run found, step by step: what changed, and the feedback that caused it."""
     database = _opened(store)
     row = kept.find(database, run)
     steps = kept.steps(database, row.id)
     if as_json:
         _print_json({**_as_json(row), "steps": steps})
         return
-    console = Console()
-    console.print(f"{row.id}  {row.name}  seed {row.seed}  {row.status}  {_gain(row.report or {})}", highlight=False)
+    console = main_job.screen_console(as_json=False)
+    console.print(shown.visible(f"{row.id}  {_headline(row)}"))
     for step in steps:
-        console.print(f"step {step['number']}: {step['reason']}", highlight=False, markup=False)
+        shown.show(step, console)
     for name, values in kept.versions(database, row.id).items():
-        console.print(f"\n{name}:", style="bold")
-        console.print(values[-1], highlight=False, markup=False)
+        console.print(shown.visible(f"\n{name}:", style="bold"))
+        console.print(shown.visible(values[-1]))
 
 
 @app.command()
@@ -69,9 +72,10 @@ def diff(run: Id, store: Store = None, as_json: AsJson = False) -> None:
     if as_json:
         _print_json([{"name": name, "start": each[0], "end": each[-1]} for name, each in versions.items()])
         return
+    console = main_job.screen_console(as_json=False)
     for name, values in versions.items():
-        Console().print(f"{name}:", style="bold")
-        Console().print(coloured(values[0], values[-1]))
+        console.print(shown.visible(f"{name}:", style="bold"))
+        console.print(shown.changes(values[0], values[-1], colours=shown.has_colours(console)))
 
 
 @app.command()
@@ -107,17 +111,49 @@ def rm(run: Id, store: Store = None) -> None:
 
 
 @app.command()
-def resume(run: Id, store: Store = None, as_json: AsJson = False) -> None:
-    """Go on with a run that was interrupted: what it did is read, not done again."""
-    path = _path(store)
-    settings = kept.settings(Database(path), kept.find(Database(path), run).id)
+def resume(
+    run: Id,
+    budget_calls: main_job.Calls = None,
+    budget_usd: main_job.Usd = None,
+    budget_seconds: main_job.Seconds = None,
+    store: Store = None,
+    as_json: AsJson = False,
+    yes: main_job.Yes = False,
+) -> None:
+    """Go on with a run that was interrupted, or whose budget ended it: what it did is read, not done again.
+
+    Limits that are not given are those that it had last; all count from its start.
+    """
+    database = _opened(store)
+    row = kept.find(database, run)
+    settings = kept.settings(database, row.id)
+    if "source" not in settings:
+        raise UsageError(f"run {row.id} ({row.name}) is none of `wordgrad optimize`: run its command again")
+    given = {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds}
+    own: dict[str, Any] = (kept.events(database, row.id, "budget") or [settings["budget"]])[-1]
+    starts = {name: texts[0] for name, texts in kept.versions(database, row.id).items()}
+    if any(limit is not None for limit in given.values()):
+        kept.lift_limits(database, row.id)
+    database.close()
     config = configs.parse(settings["source"], Path(settings["config"]))
-    console = Console(stderr=as_json, soft_wrap=not sys.stdout.isatty())
-    engine_of = main_job.engines(config, console, yes=False)
-    with Run(path, resume=kept.find(Database(path), run).id, budget=Budget(**settings["budget"])) as resumed:
-        job = jobs.build(config, engine_of=engine_of, seed=resumed.seed)
+    console = main_job.screen_console(as_json=as_json)
+    engine_of = main_job.engines(config, settings["engine"], console, yes=yes)
+    budget = own | {kind: limit for kind, limit in given.items() if limit is not None}
+    job = jobs.build(config, engine_of=engine_of, seed=row.seed)
+    for name, text in starts.items():
+        # The run's own start: a prompt's file may have been written since.
+        job.task.program.parameters[name].value = text
+    with Run(_path(store), resume=row.id, budget=Budget(**budget)) as resumed:
+        resumed.note("budget", budget)
         main_job.finish(
-            resumed, job, config, console=console, seed=resumed.seed, write=settings["write"], as_json=as_json
+            resumed,
+            job,
+            config,
+            console=console,
+            seed=resumed.seed,
+            write=settings["write"],
+            as_json=as_json,
+            store=store,
         )
 
 
@@ -133,11 +169,17 @@ def _opened(store: Path | None) -> Database:
 
 
 def _gain(report: Any) -> str:  # noqa: ANN401 - JSON
-    test = report.get("test") or {}
-    if test.get("start") is None:
+    if "score" in report:
+        return percent(report["score"])
+    test = report.get("test")
+    if test is None:
         return ""
-    end = "not measured" if test["end"] is None else f"{test['end']:.1%}"
-    return f"{test['start']:.1%} → {end}"
+    end = "not measured" if report["status"] == "unmeasured" else percent(test["end"])
+    return f"{percent(test['start'])} → {end}"
+
+
+def _headline(row: kept.RunRow) -> str:
+    return f"{row.name}, seed {row.seed}, {row.status}. {_gain(row.report or {})}".rstrip()
 
 
 def _as_json(row: kept.RunRow) -> dict[str, Any]:
@@ -152,19 +194,13 @@ def _as_json(row: kept.RunRow) -> dict[str, Any]:
 
 
 def _markdown(row: kept.RunRow, versions: dict[str, list[str]], steps: list[dict[str, Any]]) -> str:
-    lines = [f"# Run {row.id}", "", f"{row.name}, seed {row.seed}, {row.status}. {_gain(row.report or {})}", ""]
+    lines = [f"# Run {row.id}", "", _headline(row), ""]
     for step in steps:
-        lines += [f"- Step {step['number']}: {step['reason']}"]
+        lines += shown.markdown(step)
     for name, values in versions.items():
         for title, text in (("start", values[0]), ("end", values[-1])):
-            # Longer than any fence in the text, so that no text can end its own block.
-            fence = "`" * max(3, 1 + max((len(each) for each in _ticks(text)), default=0))
-            lines += ["", f"## {name}: {title}", "", f"{fence}text", text, fence]
-    return "\n".join(lines) + "\n"
-
-
-def _ticks(text: str) -> list[str]:
-    return "".join(char if char == "`" else " " for char in text).split()
+            lines += [f"## {name}: {title}", "", *shown.fenced(text), ""]
+    return "\n".join(lines)
 
 
 def _print_json(value: object) -> None:

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
-from rich.console import Console
-from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from wordgrad.core.gradient import Gradient
+from wordgrad.cli import steps
 from wordgrad.store.ledger import Totals
-from wordgrad.train.diff import diff
+from wordgrad.train.evaluate import Scores
 from wordgrad.train.job import Outcome
 from wordgrad.train.search import Step
 
-_STYLES = {"same": "", "added": "green", "removed": "red strike"}
-_SHOWN = 3
-"""Pieces of feedback under a step."""
+_WIDE = 80
+"""Columns from which the bar has room beside what it is about."""
+
+
+class _Bar(Progress):
+    """A bar, and what was used so far in a line of its own: both in one line are too wide for most terminals."""
+
+    def __init__(self, console: Console, usage: Callable[[], str]) -> None:
+        self._usage = usage  # first: the base class draws itself at once
+        bar = (BarColumn(bar_width=24),) if console.width >= _WIDE else ()
+        what = TextColumn("{task.description}", markup=False)
+        super().__init__(SpinnerColumn(), what, *bar, MofNCompleteColumn(), console=console, transient=True)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        yield Text(f"  {self._usage()}", style="dim")
 
 
 @dataclass(slots=True)
@@ -31,28 +43,27 @@ class Screen:
     Args:
         console: Where to write.
         totals: Gives the run's usage so far.
-        steps: How many steps there will be.
+        clock: Seconds; only differences count.
     """
 
     console: Console
     totals: Callable[[], Totals]
-    steps: int
-    _progress: Progress | None = None
+    clock: Callable[[], float] = time.monotonic
+    _progress: _Bar | None = None
     _bar: TaskID | None = None
-    _started: float = field(default_factory=time.monotonic)
+    _used: Totals = field(init=False)
+    _started: float = field(init=False)
+    _phase: tuple[float, int] = field(init=False)
+    """When the phase began, and the tokens written until then."""
+
+    def __post_init__(self) -> None:
+        self._used = self.totals()
+        self._started = self.clock() - self._used.seconds
+        self._phase = (self.clock(), self._used.output_tokens)
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
-            self._progress = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[usage]}", style="dim"),
-                console=self.console,
-                transient=True,
-            )
+            self._progress = _Bar(self.console, self.usage)
             self._progress.start()
         return self
 
@@ -62,74 +73,63 @@ class Screen:
 
     def phase(self, name: str, total: int) -> None:
         """Show a new bar, or a line."""
+        self._used = self.totals()
+        self._phase = (self.clock(), self._used.output_tokens)
         if self._progress is None:
-            self.console.print(f"{name} ({total})", highlight=False, markup=False)
+            self.console.print(Text(f"{name} ({total})"))
             return
         if self._bar is not None:
             self._progress.remove_task(self._bar)
-        self._bar = self._progress.add_task(name, total=total, usage=self._usage())
+        self._bar = self._progress.add_task(name, total=total)
 
     def advance(self, done: int) -> None:
         """Move the bar."""
+        self._used = self.totals()
         if self._progress is not None and self._bar is not None:
-            self._progress.update(self._bar, completed=done, usage=self._usage())
+            self._progress.update(self._bar, completed=done)
 
     def step(self, step: Step) -> None:
-        """Show the coloured diff of each variable, and the feedback that caused it."""
-        mark = "[green]accepted[/green]" if step.accepted else "[yellow]kept the present text[/yellow]"
-        body = Text()
-        for name, before in step.before.items():
-            if step.after[name] != before:
-                body.append_text(coloured(before, step.after[name]))
-                body.append("\n")
-            for each in chosen(step.feedback[name]):
-                body.append(f"\n• {each}", style="dim")
-        self.console.print(
-            Panel(body, title=f"step {step.number} of {self.steps}: {mark}", title_align="left", border_style="dim")
-            if body.plain.strip()
-            else f"step {step.number} of {self.steps}: {mark}"
-        )
-        self.console.print(f"  {step.reason}  {self._usage()}", highlight=False, markup=False)
+        """Show the diff of each variable, and the feedback that caused it."""
+        self._used = self.totals()
+        steps.show(steps.recorded(step), self.console)
+        self.console.print(Text(f"  {self.usage()}", style="dim"))
 
-    def _usage(self) -> str:
-        used = self.totals()
-        seconds = max(time.monotonic() - self._started, 1e-9)
+    def usage(self) -> str:
+        """What was used so far; the rate is that of the tokens written in the present phase."""
+        used, now = self._used, self.clock()
+        since, before = self._phase
+        rate = (used.output_tokens - before) / max(now - since, 1.0)
         money = "" if used.cost_usd is None else f" · ${used.cost_usd:.4f}"
-        return f"{used.calls} calls · {used.output_tokens / seconds:.0f} tok/s · {seconds:.0f} s{money}"
+        return (
+            f"{used.calls} calls · {used.input_tokens:,} tokens read, {used.output_tokens:,} written · "
+            f"{rate:.0f} tok/s · {now - self._started:.0f} s{money}"
+        )
 
 
-def coloured(before: str, after: str) -> Text:
-    """A diff: green is new, struck red is gone."""
-    text = Text()
-    for hunk in diff(before, after):
-        text.append(hunk.text, style=_STYLES[hunk.kind])
-    return text
-
-
-def chosen(gradients: tuple[Gradient, ...]) -> list[str]:
-    """The most severe requests, each text once."""
-    ranked = sorted(gradients, key=lambda each: -each.severity)
-    texts = list(dict.fromkeys(each.text for each in ranked))
-    more = [f"and {len(texts) - _SHOWN} more"] if len(texts) > _SHOWN else []
-    return texts[:_SHOWN] + more
-
-
-def summary(outcome: Outcome, totals: Totals, *, seconds: float, n: int) -> Table:
-    """The start and the end on the sealed test rows."""
+def summary(outcome: Outcome, totals: Totals, console: Console) -> None:
+    """Print the start and the end on the sealed test rows, and what it all took."""
     table = Table(title="on the sealed test rows", title_justify="left")
+    if not console.is_terminal:
+        table.box = None
     for column in ("", "score", "passed", "of"):
-        table.add_column(column, justify="left" if not column else "right")
-    rows: Mapping[str, object] = {"start": outcome.test_start, "end": outcome.test_end}
-    for name, scores in rows.items():
-        if scores is None:
-            table.add_row(name, "not measured", "", str(n))
-        else:
-            found = outcome.test_start if name == "start" else outcome.test_end
-            assert found is not None
-            mean = "-" if found.mean is None else f"{found.mean:.1%}"
-            table.add_row(name, mean, str(sum(found.passed)), str(n))
-    table.caption = (
-        f"{totals.calls} calls, {totals.input_tokens + totals.output_tokens} tokens, {seconds:.0f} s, "
-        f"{outcome.accepted} of {len(outcome.search.steps)} steps accepted"
+        table.add_column(column, justify="right" if column else "left")
+    for name, scores in (("start", outcome.test_start), ("end", outcome.test_end)):
+        table.add_row(name, *_row(scores), str(len(outcome.test_start.values)))
+    money = "" if totals.cost_usd is None else f", ${totals.cost_usd:.4f}"
+    console.print(table)
+    console.print(
+        f"{totals.calls} calls, {totals.input_tokens + totals.output_tokens:,} tokens, {totals.seconds:.0f} s{money}, "
+        f"{outcome.accepted} of {len(outcome.search.steps)} steps accepted",
+        highlight=False,
     )
-    return table
+
+
+def _row(scores: Scores | None) -> tuple[str, str]:
+    if scores is None:
+        return "not measured", ""
+    return percent(scores.mean), str(sum(scores.passed))
+
+
+def percent(score: float | None) -> str:
+    """A score from 0 to 1; "-" where no row could be judged."""
+    return "-" if score is None else f"{score:.1%}"

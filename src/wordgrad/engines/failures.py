@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from wordgrad.errors import EngineError
@@ -19,11 +21,13 @@ def failure(name: str, sdk: Any, error: Exception, *, secret: str) -> EngineErro
         error: What was raised.
         secret: Never shown.
     """
+    # It stays in the chain, and a traceback shows its words.
+    error.args = tuple(_without(str(each), secret) for each in error.args)
     if isinstance(error, sdk.APIStatusError):
         status = error.status_code
         return EngineError(
             f"{name} answered {status}: {_without(str(error), secret)}",
-            retryable=status in _RETRYABLE or status >= _SERVER_FAULT,
+            retryable=(status in _RETRYABLE or status >= _SERVER_FAULT) and not _out_of_funds(error),
             status=status,
             request_id=error.request_id,
             retry_after_s=_seconds(error.response.headers.get("retry-after")),
@@ -51,8 +55,20 @@ def _without(text: str, secret: str) -> str:
     return text.replace(secret, "***") if secret else text
 
 
+def _out_of_funds(error: Any) -> bool:  # noqa: ANN401 - either SDK's
+    """OpenAI says 429 here too, and no pause helps."""
+    return getattr(error, "code", None) == "insufficient_quota"
+
+
 def _seconds(header: str | None) -> float | None:
+    """Retry-After in either of its forms: seconds, or a date."""
+    if header is None:
+        return None
     try:
-        return None if header is None else max(0.0, float(header))
+        return max(0.0, float(header))
     except ValueError:
-        return None  # a date; the usual pause will do
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
+    except ValueError:
+        return None  # no form that we know; the usual pause will do

@@ -69,6 +69,27 @@ def reopen_run(database: Database, run: str) -> RunRow:
     return row
 
 
+def lift_limits(database: Database, run: str) -> None:
+    """Let a run that its budget ended go on under another: what the old one refused will be asked again.
+
+    What was done stays. From the first call that the clock refused on, the places of calls are forgotten, because what
+    follows an answer may be another path; replies are found by their keys, and nothing is paid twice.
+    """
+
+    def change(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "DELETE FROM events WHERE run = ? AND kind = 'affords' AND NOT json_extract(body, '$.answer')", (run,)
+        )
+        # A place as a number is its first part.
+        connection.execute(
+            "DELETE FROM places WHERE run = ? AND CAST(place AS INTEGER) >= (SELECT min(CAST(place AS INTEGER)) "
+            "FROM places WHERE run = ? AND json_extract(error, '$.kind') IS NOT NULL)",
+            (run, run),
+        )
+
+    database.write(change).result()
+
+
 def secret_of(database: Database, run: str) -> bytes:
     """What the run's fences are derived from."""
     secret: bytes = database.read("SELECT secret FROM runs WHERE id = ?", run)[0]["secret"]

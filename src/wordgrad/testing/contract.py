@@ -40,7 +40,7 @@ class EngineContract:
         """A request gets a completion with a text, a known ending, and tokens that were counted."""
         completion = await _asked(engine, _request("Say hello."))
 
-        assert completion.text or completion.finish != "stop", "an empty reply is an EngineError, or has its reason"
+        assert completion.text or completion.finish != "stop", "a question has an answer, or a reason why not"
         assert completion.finish in _FINISHES
         assert completion.usage.input_tokens >= 0
         assert completion.usage.output_tokens >= 0

@@ -1,4 +1,4 @@
-"""A server on the loopback address that speaks OpenAI's and Anthropic's protocols, with faults on demand."""
+"""A server on the loopback address that speaks OpenAI's and Anthropic's protocols, slow or faulty on demand."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class Answer:
     output_tokens: int = 3
     model: str | None = None
     """Who is said to have answered; the model that was asked where None."""
+    latency_s: float = 0.0
+    """Real seconds before the answer, or the fault."""
     headers: Mapping[str, str] = field(default_factory=dict)
     raw: bytes | None = None
     """This body, whatever it is, instead of a reply."""
@@ -47,7 +49,7 @@ class FakeServer:
         self.requests: list[Body] = []
         """Each request's JSON, in order of arrival."""
         self.headers: list[Mapping[str, str]] = []
-        self._stalled = threading.Event()
+        self._stopping = threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -77,14 +79,13 @@ class FakeServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stalled.set()
+        self._stopping.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
     def _send(self, handler: BaseHTTPRequestHandler, answer: Answer, asked: Body) -> None:
-        if answer.fault == "stall":
-            self._stalled.wait()
+        self._stopping.wait(None if answer.fault == "stall" else answer.latency_s)
         if answer.fault in ("stall", "reset"):
             handler.close_connection = True
             return

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
+from wordgrad.data import rows as files
 from wordgrad.errors import UsageError
 from wordgrad.types import Price
+
+_UNKNOWN = "extra_forbidden"  # pydantic's name for it
 
 
 class _Table(BaseModel):
@@ -74,22 +78,34 @@ class Data(_Table):
 
 
 class Metric(_Table):
-    """How an output is scored: a built-in comparison, your own function, or a rubric for a judge."""
+    """How an output is scored from 0 to 1: a built-in comparison, your own function, or a rubric for a judge."""
 
     kind: Literal["exact", "function", "rubric"] = "exact"
     function: str | None = None
     """"module:attribute", called fn(output, target)."""
     rubric: str | None = None
     objective: str = ""
-    passing: float | None = None
+    """What the score stands for, in words for critics; a rubric says it itself."""
+    passing: float | None = Field(default=None, ge=0, le=1)
+    """The score from which a row needs no feedback; 1 where None."""
 
     @model_validator(mode="after")
-    def _complete(self) -> Metric:
+    def _fitting(self) -> Metric:
         if self.kind == "function" and not self.function:
             raise ValueError('kind = "function" needs function = "module:attribute"')
         if self.kind == "rubric" and not self.rubric:
             raise ValueError('kind = "rubric" needs rubric = "…"')
+        for key in self.model_fields_set - {"kind"}:
+            if key not in _KEYS[self.kind]:
+                raise ValueError(f'kind = "{self.kind}" takes no {key}: remove it')
         return self
+
+
+_KEYS = {
+    "exact": ("objective",),
+    "function": ("function", "objective", "passing"),
+    "rubric": ("rubric", "passing"),
+}
 
 
 class Search(_Table):
@@ -119,6 +135,43 @@ class Config(_Table):
     data: Data
     metric: Metric = Metric()
     search: Search = Search()
+    _path: Path = PrivateAttr(default=Path("the file"))
+    _source: str = PrivateAttr(default="")
+
+    @property
+    def path(self) -> Path:
+        """The file that it was read from; paths in it are relative to its folder."""
+        return self._path
+
+    @property
+    def source(self) -> str:
+        """The file's text."""
+        return self._source
+
+    @property
+    def asked(self) -> tuple[EngineTable, ...]:
+        """The engines that a run asks; a program of the user's own brings what answers."""
+        engines = self.engines
+        forward = (engines.forward,) if self.program is None else ()
+        return (*forward, engines.backward, engines.optimizer)
+
+    @property
+    def scoring(self) -> tuple[EngineTable, ...]:
+        """The engines that a score asks: who answers, and a judge."""
+        forward = (self.engines.forward,) if self.program is None else ()
+        return (*forward, self.engines.backward) if self.metric.kind == "rubric" else forward
+
+    def at(self, *keys: str) -> str:
+        """Where a key stands, for messages: "wordgrad.toml:12: data.train"."""
+        return f"{self._path}:{_line_of(self._source, keys)}: {'.'.join(keys)}"
+
+    @contextmanager
+    def blaming(self, *keys: str) -> Generator[None]:
+        """Name file, line and key in a `UsageError` about what stands there."""
+        try:
+            yield
+        except UsageError as error:
+            raise UsageError(f"{self.at(*keys)}: {error}") from error
 
 
 def load(path: Path) -> Config:
@@ -127,11 +180,7 @@ def load(path: Path) -> Config:
     Raises:
         UsageError: It cannot be read, or says something unknown; the message names file, line and key.
     """
-    try:
-        source = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse(source, path)
+    return parse(files.text(path), path)
 
 
 def parse(source: str, path: Path) -> Config:
@@ -141,14 +190,21 @@ def parse(source: str, path: Path) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: no TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key is unknown, and the one that was meant is missing: the first says more.
+        first = min(error.errors(), key=lambda each: each["type"] != _UNKNOWN)
         keys = [str(each) for each in first["loc"]]
-        known = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-        raise UsageError(f"{path}:{_line_of(source, keys)}: {'.'.join(keys) or 'the file'}: {known}") from error
-    return _placed(config, path.parent)
+        what = "unknown key" if first["type"] == _UNKNOWN else first["msg"]
+        raise UsageError(f"{path}:{_line_of(source, keys)}: {'.'.join(keys)}: {what}") from error
+    placed = _placed(config, path, source)
+    if placed.program is not None and "forward" in placed.engines.model_fields_set:
+        raise UsageError(
+            f"{placed.at('engines', 'forward')}: a program of your own brings the engine that answers; remove this"
+        )
+    return placed
 
 
-def _placed(config: Config, folder: Path) -> Config:
+def _placed(config: Config, path: Path, source: str) -> Config:
+    folder = path.parent
     data = config.data.model_copy(
         update={name: folder / getattr(config.data, name) for name in ("train", "validation", "test")}
     )
@@ -156,17 +212,36 @@ def _placed(config: Config, folder: Path) -> Config:
         name: each if each.file is None else each.model_copy(update={"file": folder / each.file})
         for name, each in config.variables.items()
     }
-    return config.model_copy(update={"data": data, "variables": variables})
+    placed = config.model_copy(update={"data": data, "variables": variables})
+    placed._path, placed._source = path, source  # noqa: SLF001 - made here
+    return placed
 
 
-def _line_of(source: str, keys: list[str]) -> int:
-    """The line where the last of `keys` that stands in the file is set; 1 where none does."""
-    lines = source.splitlines()
-    found = 0
+def _line_of(source: str, keys: Sequence[str]) -> int:
+    """The line where the last of `keys` that stands in the file is set; 1 where none does.
+
+    tomllib tells no lines. A key stands on the line after the longest head of the file that is TOML without it.
+    """
+    lines = source.split("\n")
+    whole = tomllib.loads(source)
+    there = next((keys[:count] for count in range(len(keys), 0, -1) if _has(whole, keys[:count])), None)
+    if there is None:
+        return 1
+    line = 1
+    for count in range(1, len(lines)):
+        try:
+            head = tomllib.loads("\n".join(lines[:count]))
+        except tomllib.TOMLDecodeError:
+            continue
+        if _has(head, there):
+            break
+        line = count + 1
+    return line
+
+
+def _has(table: Any, keys: Sequence[str]) -> bool:  # noqa: ANN401 - what TOML can hold
     for key in keys:
-        written = re.compile(rf"(^|[\s.{{,\[\"']){re.escape(key)}[\"']?\s*([=\].])")
-        for number in range(found, len(lines)):
-            if written.search(lines[number]):
-                found = number
-                break
-    return found + 1
+        if not isinstance(table, dict) or key not in table:
+            return False
+        table = table[key]
+    return True

@@ -12,10 +12,14 @@ from wordgrad.data.rows import Row
 from wordgrad.losses.judge import JudgeLoss
 from wordgrad.train.config import Config, EngineTable
 from wordgrad.train.job import EngineOf, Job
+from wordgrad.types import Engine
 
-_CRITIC_OVERHEAD = 500
-_RECORD_TOKENS = 250
+_FIXED_TOKENS = 700
+"""The fixed text of a critic's, judge's or optimizer's prompt, and its form, at most."""
+_PREFLIGHT = EngineTable(max_tokens=64)
 _PREFLIGHT_TOKENS = 32
+_FEEDBACK_TOKENS = 250
+"""The words of a metric on one row, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,49 +39,66 @@ class Estimate:
     """All kinds, and their sum."""
 
     parts: tuple[Part, ...]
+    limit: str = ""
+    """What the estimate does not know."""
 
     @property
     def total(self) -> Part:
         """The sum of the parts."""
-        prices = [part.usd for part in self.parts]
-        return Part(
-            name="all",
-            least=sum(part.least for part in self.parts),
-            most=sum(part.most for part in self.parts),
-            tokens=sum(part.tokens for part in self.parts),
-            usd=None if None in prices else sum(each for each in prices if each is not None),
-        )
+        return _sum("all", self.parts)
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
-        return {
+        found: dict[str, Any] = {
             part.name: {"calls": {"least": part.least, "most": part.most}, "tokens": part.tokens, "usd": part.usd}
             for part in (*self.parts, self.total)
         }
+        return {**found, "limit": self.limit}
 
 
 def estimated(job: Job, config: Config, engine_of: EngineOf) -> Estimate:
-    """Bounds for the built-in program, which makes one call a row; a program of your own may make more.
+    """What a run takes, if every attempt succeeds.
 
     The start's score is exact. A search that finds every row right pays no critic; one that keeps the start scores
-    the test rows once.
+    the test rows once. A critic, judge or optimizer may be asked twice, where its first reply cannot be read.
+
+    A program of the user's own makes as many calls as it likes, of engines that nobody but it knows: its part counts
+    one call a row, without tokens and money, and `limit` says so.
     """
     plan, test = job.plan, len(job.splits.test)
+    engines, own = config.engines, config.program is not None
     rows = _distinct(job.splits.test, job.task.input) + _learned(job)
     most = 2 * test + plan.steps * job.step_rows
-    asked = _tokens(job, config.engines.forward, engine_of, (*job.splits.test, *job.splits.validation))
-    critics = plan.steps * plan.batch
-    rewrites = plan.steps * job.optimizer.candidates
-    hello = len(dict.fromkeys(job.engines))
+    answer = 0 if own else engines.forward.max_tokens
+    asked = _asked(job, engine_of(engines.backward if own else engines.forward))
+    judged = _FIXED_TOKENS + asked + answer + _FEEDBACK_TOKENS
+    # A repair sends the prompt, the first reply and what was wrong with it.
+    critic = judged + engines.backward.max_tokens
+    records = _FIXED_TOKENS + asked + plan.batch * (critic + answer) + engines.optimizer.max_tokens
     parts = [
-        _part("preflight", hello, hello, 32, EngineTable(max_tokens=64), lambda _: job.engines[0]),
-        _part("answers", rows, most, asked, config.engines.forward, engine_of),
-        _part("critics", 0, 2 * critics, _CRITIC_OVERHEAD + 2 * asked, config.engines.backward, engine_of),
-        _part("rewrites", 0, 2 * rewrites, plan.batch * _RECORD_TOKENS, config.engines.optimizer, engine_of),
+        _sum(
+            "preflight", [_part("", 1, 1, _PREFLIGHT_TOKENS, _PREFLIGHT, each) for each in dict.fromkeys(job.engines)]
+        ),
+        Part(name="answers", least=rows, most=most, tokens=0, usd=None)
+        if own
+        else _part("answers", rows, most, asked, engines.forward, engine_of(engines.forward)),
+        _part("critics", 0, 2 * plan.steps * plan.batch, critic, engines.backward, engine_of(engines.backward)),
+        _part(
+            "rewrites",
+            0,
+            2 * plan.steps * job.optimizer.candidates,
+            records,
+            engines.optimizer,
+            engine_of(engines.optimizer),
+        ),
     ]
     if isinstance(job.task.loss, JudgeLoss):
-        parts.append(_part("judgements", rows, 2 * most, 2 * asked, config.engines.backward, engine_of))
-    return Estimate(parts=tuple(parts))
+        parts.append(_part("judgements", rows, 2 * most, critic, engines.backward, engine_of(engines.backward)))
+    limit = (
+        "answers count one call a row, without tokens and money: what the program of your own asks is not known; "
+        "critics count one for each failing row"
+    )
+    return Estimate(parts=tuple(parts), limit=limit if own else "")
 
 
 def _distinct(rows: Sequence[Row], column: str) -> int:
@@ -93,15 +114,25 @@ def _learned(job: Job) -> int:
     return max(0, drawn - repeated)
 
 
-def _tokens(job: Job, table: EngineTable, engine_of: EngineOf, rows: Sequence[Row]) -> int:
+def _asked(job: Job, engine: Engine) -> int:
     """An upper estimate of one answer's input: the longest row and all prompts."""
-    engine = engine_of(table)
-    longest = max(engine.count_tokens(text_form(row[job.task.input])) for row in rows)
+    rows = (*job.splits.train, *job.splits.validation, *job.splits.test)
+    longest = max(engine.count_tokens("\n".join(map(text_form, row.columns.values()))) for row in rows)
     return longest + sum(engine.count_tokens(each.text) for each in job.task.program.parameters.values())
 
 
-def _part(name: str, least: int, most: int, read: int, table: EngineTable, engine_of: EngineOf) -> Part:
-    price = engine_of(table).price
-    wrote = table.max_tokens
+def _sum(name: str, parts: Sequence[Part]) -> Part:
+    prices = [part.usd for part in parts]
+    return Part(
+        name=name,
+        least=sum(part.least for part in parts),
+        most=sum(part.most for part in parts),
+        tokens=sum(part.tokens for part in parts),
+        usd=None if None in prices else sum(each for each in prices if each is not None),
+    )
+
+
+def _part(name: str, least: int, most: int, read: int, table: EngineTable, engine: Engine) -> Part:
+    wrote, price = table.max_tokens, engine.price
     usd = None if price is None else most * (read * price.input_usd + wrote * price.output_usd) / 1_000_000
     return Part(name=name, least=least, most=most, tokens=most * (read + wrote), usd=usd)

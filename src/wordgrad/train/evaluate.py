@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from wordgrad import dispatch
 from wordgrad.core.value import Result
 from wordgrad.core.variable import Variable
 from wordgrad.data.rows import Row
-from wordgrad.errors import NodeError, WordgradError
+from wordgrad.errors import NodeError, UsageError, WordgradError
 from wordgrad.losses.base import Loss
 from wordgrad.train.program import Program
 
@@ -53,8 +54,11 @@ class Task:
         Args:
             rows: In the order of the results.
             values: As in `Program.bound`.
+
+        Raises:
+            Exception: As `settled`, or what the program itself raised.
         """
-        with self.program.bound(values) as answer:
+        with self.program.bound(values) as answer, _unwrapped():
 
             def one(row: Row) -> Variable:
                 wanted = None if self.target is None else row[self.target]
@@ -86,10 +90,26 @@ class Task:
 
 
 def settled(judgement: Variable) -> Result:
-    """The judgement once it is there; what an engine, a budget or a caller's mistake raised is raised as it is."""
-    try:
+    """The judgement once it is there.
+
+    Raises:
+        WordgradError: As an engine or a budget raised it; a caller's mistake, with the call that it was found in.
+        NodeError: Code of the user's failed.
+    """
+    with _unwrapped():
         return judgement.result
+
+
+@contextmanager
+def _unwrapped() -> Generator[None]:
+    try:
+        yield
     except NodeError as error:
-        if isinstance(error.__cause__, WordgradError):
-            raise error.__cause__ from error
+        cause: BaseException | None = error
+        while isinstance(cause, NodeError):
+            cause = cause.__cause__
+        if isinstance(cause, UsageError):
+            raise UsageError(str(error)) from error
+        if isinstance(cause, WordgradError):
+            raise cause from error
         raise

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
+from wordgrad import context, dispatch
+from wordgrad.context import Body
 from wordgrad.core.variable import Variable
 from wordgrad.data import rows as files
 from wordgrad.data.rows import Row
@@ -23,8 +25,8 @@ from wordgrad.optim.tgd import TextualGradientDescent
 from wordgrad.train.config import Config, EngineTable, VariableTable
 from wordgrad.train.evaluate import Scores, Task
 from wordgrad.train.program import OnePrompt, Program, load_attribute, of_user
-from wordgrad.train.search import Plan, Search, Watcher
-from wordgrad.types import Engine, Sampling
+from wordgrad.train.search import Plan, Search, Step, Watcher
+from wordgrad.types import Engine, Index, Sampling
 
 _STRATEGIES: dict[str, type[PerNode | PerEdge | Fused]] = {"per_node": PerNode, "per_edge": PerEdge, "fused": Fused}
 
@@ -56,7 +58,9 @@ class Job:
     plan: Plan
     splits: Splits
     engines: Sequence[Engine]
-    """Who answers, criticises and rewrites."""
+    """Who answers, criticises and rewrites; a program of the user's own has its own to answer."""
+    scorers: Sequence[Engine]
+    """Those of them that a score asks."""
 
     @property
     def step_rows(self) -> int:
@@ -77,11 +81,23 @@ class Outcome:
     test_end: Scores | None
     """None where the budget was spent before the end score could be measured."""
     search: Search
+    spent: BudgetExceeded | None = None
+    """What ended the search, or the end score, in the middle."""
 
     @property
     def accepted(self) -> int:
         """Steps whose candidate was kept."""
         return sum(step.accepted for step in self.search.steps)
+
+
+class Allowance(Protocol):
+    """What a job may use."""
+
+    def affords(self, calls: int) -> bool:
+        """Whether so many more calls may be made."""
+
+    def held_back(self) -> AbstractContextManager[None]:
+        """Refuse inside what would use up as much as was used so far: the end's score needs it once more."""
 
 
 def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
@@ -96,7 +112,7 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
         UsageError: A file, a column or a program is missing or wrong, or a row stands in two splits.
     """
     splits = read_splits(config)
-    parameters = {name: _variable(name, table) for name, table in config.variables.items()}
+    parameters = {name: _variable(name, table, config) for name, table in config.variables.items()}
     task = Task(
         program=_program(config, parameters, engine_of),
         loss=_loss(config, engine_of),
@@ -121,9 +137,14 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
         strategy=_STRATEGIES[config.search.strategy](sampling(config.engines.backward)),
         critic=engine_of(config.engines.backward),
     )
-    tables = (config.engines.forward, config.engines.backward, config.engines.optimizer)
-    engines = [engine_of(table) for table in tables]
-    return Job(task=task, optimizer=optimizer, plan=plan, splits=splits, engines=engines)
+    return Job(
+        task=task,
+        optimizer=optimizer,
+        plan=plan,
+        splits=splits,
+        engines=[engine_of(table) for table in config.asked],
+        scorers=[engine_of(table) for table in config.scoring],
+    )
 
 
 def read_splits(config: Config) -> Splits:
@@ -133,26 +154,27 @@ def read_splits(config: Config) -> Splits:
         UsageError: A file or a column is missing, a file is empty, or a row stands in two splits.
     """
     data = config.data
-    found = {name: files.read(path) for name, path in _files(config).items()}
-    columns = [data.input] if data.target is None else [data.input, data.target]
-    for rows in found.values():
-        files.require_columns(rows, columns)
-    files.require_disjoint(found, data.input)
+    found: dict[str, Sequence[Row]] = {}
+    for name, path in (("train", data.train), ("validation", data.validation), ("test", data.test)):
+        with config.blaming("data", name):
+            found[name] = files.read(path)
+    for key, column in (("input", data.input), ("target", data.target)):
+        for rows in found.values():
+            with config.blaming("data", key):
+                files.require_columns(rows, [] if column is None else [column])
+    with config.blaming("data"):
+        files.require_disjoint(found, data.input)
     return Splits(**found)
 
 
-def _files(config: Config) -> dict[str, Path]:
-    return {"train": config.data.train, "validation": config.data.validation, "test": config.data.test}
-
-
-def run(job: Job, *, seed: int, watcher: Watcher, stop: Callable[[int], bool]) -> Outcome:
+def run(job: Job, *, seed: int, watcher: Watcher, allowance: Allowance) -> Outcome:
     """Score the start on the test rows, search, score the end on the same rows.
 
     Args:
         job: What to do.
         seed: Of batches and of the order of validation rows.
         watcher: Told what happens.
-        stop: Asked before each step with the program runs that it and the end score need; True ends the search.
+        allowance: Asked before each step.
 
     Raises:
         BudgetExceeded: Spent before even the start was scored.
@@ -166,30 +188,67 @@ def run(job: Job, *, seed: int, watcher: Watcher, stop: Callable[[int], bool]) -
         train=job.splits.train,
         validation=job.splits.validation,
         rng=random.Random(seed),  # noqa: S311 - a draw of rows, no secret
-        watcher=watcher,
-        stop=lambda: stop(job.step_rows + len(test)),
+        watcher=_Numbered(watcher, job.plan.steps),
+        stop=lambda: not allowance.affords(job.step_rows),
     )
     start = search.values
     watcher.phase("asking each engine once", 1)
     preflight(job.engines)
     watcher.phase("scoring the start on the sealed test rows", len(test))
     test_start = job.task.scores(test, start, progress=lambda done, _: watcher.advance(done))
-    status: Status = "done"
+    end_place = dispatch.next_index()
+    spent: BudgetExceeded | None = None
+    test_end: Scores | None = test_start
     try:
-        search.run()
-    except BudgetExceeded:
-        status = "budget"
+        with allowance.held_back():
+            search.run()
+    except BudgetExceeded as error:
+        spent = error
+    status: Status = "done" if len(search.steps) == job.plan.steps else "budget"
     end = search.values
-    if len(search.steps) < job.plan.steps:
-        status = "budget"
-    if end == start:
-        return Outcome(status=status, start=start, end=end, test_start=test_start, test_end=test_start, search=search)
-    watcher.phase("scoring the result on the sealed test rows", len(test))
+    if end != start:
+        watcher.phase("scoring the result on the sealed test rows", len(test))
+        try:
+            with _numbered((*end_place, len(search.steps))):
+                test_end = job.task.scores(test, end, progress=lambda done, _: watcher.advance(done))
+        except BudgetExceeded as error:
+            status, test_end, spent = "unmeasured", None, error
+    return Outcome(
+        status=status, start=start, end=end, test_start=test_start, test_end=test_end, search=search, spent=spent
+    )
+
+
+@contextmanager
+def _numbered(index: Index) -> Generator[None]:
+    """Number the calls made inside from `index` on.
+
+    The end's score then has a place of its own for each number of steps: a run that a budget ended may be resumed with
+    a larger one, and its next step finds no other call's record at its place.
+    """
+    token = context.body.set(Body(index=index, owner=dispatch.here()))
     try:
-        test_end = job.task.scores(test, end, progress=lambda done, _: watcher.advance(done))
-    except BudgetExceeded:
-        return Outcome(status="unmeasured", start=start, end=end, test_start=test_start, test_end=None, search=search)
-    return Outcome(status=status, start=start, end=end, test_start=test_start, test_end=test_end, search=search)
+        yield
+    finally:
+        context.body.reset(token)
+
+
+@dataclass(slots=True)
+class _Numbered:
+    """A `Watcher` that says of each phase which step it belongs to."""
+
+    watcher: Watcher
+    steps: int
+    number: int = 1
+
+    def phase(self, name: str, total: int) -> None:
+        self.watcher.phase(f"step {self.number} of {self.steps}: {name}", total)
+
+    def advance(self, done: int) -> None:
+        self.watcher.advance(done)
+
+    def step(self, step: Step) -> None:
+        self.number = step.number + 1
+        self.watcher.step(step)
 
 
 def sampling(table: EngineTable) -> Sampling:
@@ -197,13 +256,11 @@ def sampling(table: EngineTable) -> Sampling:
     return Sampling(max_tokens=table.max_tokens, temperature=table.temperature)
 
 
-def _variable(name: str, table: VariableTable) -> Variable:
+def _variable(name: str, table: VariableTable, config: Config) -> Variable:
     text = table.text
     if table.file is not None:
-        try:
-            text = table.file.read_text(encoding="utf-8").rstrip("\n")
-        except OSError as error:
-            raise UsageError(f"variables.{name}.file: {table.file} cannot be read: {error.strerror}") from error
+        with config.blaming("variables", name, "file"):
+            text = files.text(table.file).rstrip("\n")
     limit = () if table.max_tokens is None else (MaxTokens(table.max_tokens),)
     constraints = (*table.constraints, *limit)
     return Variable(text, table.role, requires_grad=True, name=name, constraints=constraints)
@@ -211,11 +268,12 @@ def _variable(name: str, table: VariableTable) -> Variable:
 
 def _program(config: Config, parameters: Mapping[str, Variable], engine_of: EngineOf) -> Program:
     if config.program is not None:
-        return of_user(config.program, parameters)
+        with config.blaming("program"):
+            return of_user(config.program, parameters, beside=config.path.parent)
     if len(parameters) != 1:
         raise UsageError(
-            f"the built-in program has one prompt, and [variables] names {len(parameters)}: name one, or write "
-            'program = "module:attribute"'
+            f"{config.at('variables')}: the built-in program has one prompt, and {len(parameters)} are named: name "
+            'one, or write program = "module:attribute"'
         )
     forward = config.engines.forward
     return OnePrompt(
@@ -231,6 +289,7 @@ def _loss(config: Config, engine_of: EngineOf) -> Loss:
         return JudgeLoss(metric.rubric, engine_of(critic), passing=metric.passing, options=sampling(critic))
     if metric.kind == "function":
         assert metric.function is not None, "the configuration was checked"
-        fn = load_attribute(metric.function, "metric.function")
+        with config.blaming("metric", "function"):
+            fn = load_attribute(metric.function, beside=config.path.parent)
         return MetricLoss(fn, objective=metric.objective, passing=metric.passing)
     return MetricLoss(exact, objective=metric.objective, pure=True)

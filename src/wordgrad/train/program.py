@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from wordgrad.core.function import no_grad
 from wordgrad.core.module import Module
-from wordgrad.core.value import text_form
+from wordgrad.core.value import Result, text_form
 from wordgrad.core.variable import Variable
 from wordgrad.data.rows import Row
 from wordgrad.errors import UsageError
@@ -60,7 +62,7 @@ class OnePrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plain:
-    """A user's `fn(variables, row)`, which returns a Variable."""
+    """A user's `fn(variables, row)`, which returns a Variable; both arguments are dicts, by name and by column."""
 
     fn: Callable[[Mapping[str, Variable], Mapping[str, Any]], Variable]
     parameters: Mapping[str, Variable]
@@ -71,12 +73,12 @@ class Plain:
         variables = self.parameters
         if values is not None:
             variables = {name: Variable(values[name], each.role_description) for name, each in variables.items()}
-        yield lambda row: _checked(self.fn(variables, row.columns), self.fn)
+        yield lambda row: _checked(self.fn(variables, dict(row.columns)), self.fn)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfModule:
-    """A user's Module, called with the row's columns."""
+    """A user's Module, called with a dict of the row's columns."""
 
     module: Module
 
@@ -87,7 +89,7 @@ class OfModule:
 
     @contextmanager
     def bound(self, values: Mapping[str, str] | None) -> Generator[Answer]:
-        """Call the Module with `values` loaded; its own come back afterwards."""
+        """Call the Module with its Variables at `values`; their own come back afterwards."""
 
         def answer(row: Row) -> Variable:
             return _checked(self.module(dict(row.columns)), self.module)
@@ -95,49 +97,66 @@ class OfModule:
         if values is None:
             yield answer
             return
-        own = self.module.state_dict()
-        self.module.load_state_dict(values)
-        try:
-            # Calls made inside capture the loaded values; the flag flows into the threads that make them.
-            with no_grad():
-                yield answer
-        finally:
-            self.module.load_state_dict(own)
+        # Calls made inside capture the values; the flag flows into the threads that make them.
+        with no_grad(), _holding(self.parameters, values):
+            yield answer
 
 
-def load_attribute(spec: str, key: str) -> Any:  # noqa: ANN401 - a user's own object
+@contextmanager
+def _holding(parameters: Mapping[str, Variable], values: Mapping[str, str]) -> Generator[None]:
+    # Not by assignment: that makes a new version, and the proposals that are being compared would be stale.
+    own = {name: each._state for name, each in parameters.items()}  # noqa: SLF001 - same package
+    for name, each in parameters.items():
+        each._state = Result(value=values[name])  # noqa: SLF001
+    try:
+        yield
+    finally:
+        for name, each in parameters.items():
+            each._state = own[name]  # noqa: SLF001
+
+
+def load_attribute(spec: str, *, beside: Path) -> Any:  # noqa: ANN401 - a user's own object
     """The object that "module:attribute" names.
 
+    The module, and what it imports itself, is looked for in `beside` (the folder of the configuration), then in the
+    working folder, then where Python always looks. Both folders stay in `sys.path`, as a script's own folder does.
+
     Raises:
-        UsageError: There is none; the message names `key`.
+        UsageError: There is none.
     """
     module, colon, attribute = spec.partition(":")
     if not colon or not module or not attribute:
-        raise UsageError(f'{key} = {spec!r}: write "module:attribute"')
+        raise UsageError(f'{spec!r}: write "module:attribute"')
+    sys.path[:0] = [folder for folder in (str(beside.resolve()), str(Path.cwd())) if folder not in sys.path]
     try:
         return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"{key} = {spec!r} cannot be loaded: {error}") from error
+    except Exception as error:  # a user's module may raise anything
+        raise UsageError(f"{spec!r} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
-def of_user(spec: str, parameters: Mapping[str, Variable]) -> Program:
-    """The program that a configuration names.
+def of_user(spec: str, parameters: Mapping[str, Variable], *, beside: Path) -> Program:
+    """The program that a configuration names: a Module, its class, or a function of (variables, row).
+
+    A Module is called with the row's columns and brings its own variables; a function is given the configured ones.
 
     Raises:
-        UsageError: It is neither a Module nor a function of (variables, row), or its variables are not the named ones.
+        UsageError: It is none of these, or the variables are missing, or given twice.
     """
-    found = load_attribute(spec, "program")
+    found = load_attribute(spec, beside=beside)
     if inspect.isclass(found) and issubclass(found, Module):
-        found = found()
+        try:
+            found = found()
+        except TypeError as error:
+            raise UsageError(f"{spec!r} cannot be made: {error}. Name an instance of it") from error
     if isinstance(found, Module):
+        if parameters:
+            raise UsageError(f"{spec!r} is a Module and brings its own variables: remove [variables]")
         return OfModule(module=found)
     if callable(found) and len(inspect.signature(found).parameters) == 2:  # noqa: PLR2004 - variables and row
         if not parameters:
-            raise UsageError(
-                f"program = {spec!r} is a function of (variables, row): name its variables in [variables.…]"
-            )
+            raise UsageError(f"{spec!r} is a function of (variables, row): name its variables in [variables.NAME]")
         return Plain(fn=found, parameters=parameters)
-    raise UsageError(f"program = {spec!r} is a {type(found).__name__}: name a Module, or a function (variables, row)")
+    raise UsageError(f"{spec!r} is a {type(found).__name__}: name a Module, or a function (variables, row)")
 
 
 def _checked(output: object, program: object) -> Variable:

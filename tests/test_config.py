@@ -1,0 +1,144 @@
+"""The TOML file of a run: what it may say, and how it is told what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from project import Project, project
+from wordgrad.errors import UsageError
+from wordgrad.train.config import Config, load, parse
+
+__all__ = ["project"]
+
+DATA = """
+[data]
+train = "a.jsonl"
+validation = "b.jsonl"
+test = "c.jsonl"
+"""
+
+
+def parsed(source: str) -> Config:
+    """The configuration, from a file that need not be there."""
+    return parse(source, Path("folder/run.toml"))
+
+
+def test_paths_are_relative_to_the_file() -> None:
+    """Data and prompt files are looked for beside the configuration."""
+    config = parsed(f'[variables.p]\nrole = "r"\nfile = "p.txt"\n{DATA}')
+
+    assert (config.data.train, config.variables["p"].file) == (Path("folder/a.jsonl"), Path("folder/p.txt"))
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (f"steps = 3\n{DATA}", "run.toml:1: steps: unknown key"),
+        (f"# steps\n{DATA}\n[search]\nbatch = 2\nstep = 3\n", "run.toml:10: search.step: unknown key"),
+        (
+            f"{DATA}\n[engines.forward]\nmax_tokens = 1\n[engines.backward]\nmax_tokens = 0\n",
+            "run.toml:10: engines.back",
+        ),
+        (f'{DATA}\n[variables.p]\nrole = "r"\n', "run.toml:7: variables.p: .*give either text or file"),
+        (f'{DATA}\n[variables.p]\nrole = ""\ntext = "t"\n', "run.toml:8: variables.p.role: "),
+        (f'note = """\n[search]\nsteps = 0\n"""\n{DATA}\n[search]\nsteps = 0\n', "run.toml:1: note: unknown key"),
+        (
+            f'{DATA}\n# steps = 0\n[metric]\nobjective = """\nsteps = 0\n"""\n[search]\nsteps = 0\n',
+            "run.toml:13: search.st",
+        ),
+        (DATA.replace("[data]", "[dat]"), "run.toml:2: dat: unknown key"),
+        ('[data]\ntrain = "a"\n', "run.toml:1: data.validation: Field required"),
+        ('data = {train = "a",\n', "run.toml: no TOML: .*line 1"),
+        ("", "run.toml:1: data: Field required"),
+        ("a = \n", "run.toml: no TOML: .*line 1"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_line_and_key(source: str, words: str) -> None:
+    """The line is the one on which the key itself stands, whatever comments and texts look like it."""
+    with pytest.raises(UsageError, match=words):
+        parsed(source)
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ('kind = "function"', 'kind = "function" needs function'),
+        ('kind = "rubric"', 'kind = "rubric" needs rubric'),
+        ('rubric = "Is it good?"', 'kind = "exact" takes no rubric'),
+        ("passing = 0.5", 'kind = "exact" takes no passing'),
+        ('kind = "rubric"\nrubric = "r"\nobjective = "o"', 'kind = "rubric" takes no objective'),
+        ('kind = "function"\nfunction = "a:b"\npassing = 2.0', "metric.passing: .*less than or equal to 1"),
+        ('kind = "other"', "metric.kind: "),
+    ],
+)
+def test_a_metric_has_what_its_kind_needs(metric: str, words: str) -> None:
+    """A key that would be left out in silence is refused, as one that is missing."""
+    with pytest.raises(UsageError, match=words):
+        parsed(f"{DATA}\n[metric]\n{metric}\n")
+
+
+def test_a_program_of_the_users_own_has_its_own_engine() -> None:
+    """The table of an engine that nobody would ask is refused."""
+    with pytest.raises(UsageError, match=r"run.toml:8: engines.forward: a program of your own brings the engine"):
+        parsed(f'program = "a:b"\n{DATA}\n[engines.forward]\nengine = "local"\n')
+
+
+def test_a_file_of_another_encoding_is_named(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8 are an error with the path, and a byte order mark is none."""
+    path = tmp_path / "run.toml"
+    path.write_bytes(b'\xef\xbb\xbf[data]\ntrain = "a"\nvalidation = "b"\ntest = "c"\n')
+    assert load(path).data.train == tmp_path / "a"
+    path.write_bytes(b"# \xff\n")
+
+    with pytest.raises(UsageError, match=r"run.toml is no UTF-8 text"):
+        load(path)
+
+
+@pytest.mark.parametrize("command", ["optimize", "estimate", "eval"])
+def test_a_missing_configuration_is_named(project: Project, command: str) -> None:
+    """Every command says which file it cannot read."""
+    code, _, err = project.run(command, project.folder / "none.toml")
+
+    assert (code, "none.toml cannot be read: No such file" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("train.jsonl", None, "wordgrad.toml:18: data.train: {folder}/train.jsonl cannot be read: No such file"),
+        ("test.jsonl", "\n", "wordgrad.toml:20: data.test: {folder}/test.jsonl: the file has no rows"),
+        ("prompt.txt", None, "wordgrad.toml:15: variables.prompt.file: {folder}/prompt.txt cannot be read: No such"),
+        (
+            "validation.jsonl",
+            '{"word": "a"}\n',
+            "wordgrad.toml:22: data.target: validation.jsonl:1: no column 'shout'; the row has 'word'",
+        ),
+        (
+            "validation.jsonl",
+            '{"words": "a"}\n',
+            "wordgrad.toml:21: data.input: validation.jsonl:1: no column 'word'; the row has 'words'",
+        ),
+        (
+            "test.jsonl",
+            '{"word": "x", "shout": "X"}\n{"word": "train3", "shout": "?"}\n',
+            "wordgrad.toml:17: data: test.jsonl:2 (test) repeats train.jsonl:4 (train): the same 'word'",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["optimize", "estimate"])
+def test_what_is_wrong_in_a_file_is_named_with_line_and_key(
+    project: Project, command: str, file: str, content: str | None, words: str
+) -> None:
+    """The message has the configuration's line and key and the data file's own line; nobody is asked."""
+    path = project.folder / file
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content, encoding="utf-8")
+
+    code, out, err = project.run(command, project.config)
+
+    assert (code, out, project.store.exists()) == (2, "", False)
+    assert f"{project.folder}/{words.format(folder=project.folder)}" in err

@@ -1,0 +1,340 @@
+"""Programs and metrics of the user's own, through the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import wordgrad as wg
+from project import BETTER, START, Project, Pupil, project
+from wordgrad.testing import RuleEngine
+from wordgrad.types import Request
+
+__all__ = ["project"]
+
+SHOUT = """\
+import wordgrad as wg
+
+engine = None
+
+
+def shout(variables, row):
+    return wg.llm_call(variables["prompt"], row["word"], engine=engine)
+
+
+class Shouter(wg.Module):
+    def __init__(self):
+        self.prompt = wg.Variable("Say it.", "system prompt", requires_grad=True)
+
+    def forward(self, row):
+        return wg.llm_call(self.prompt, row["word"], engine=engine)
+
+
+class Needy(Shouter):
+    def __init__(self, engine):
+        super().__init__()
+
+
+made = Shouter()
+number = 7
+
+
+def text(variables, row):
+    return row["word"]
+
+
+def reads(variables, row):
+    return wg.Variable(shout(variables, row).value, "copy", requires_grad=True)
+
+
+def crashes(variables, row):
+    return row["nothing"]
+
+
+def one(row):
+    return row
+"""
+FORWARD = '[engines.forward]\nengine = "fake"\nmax_tokens = 20\n\n'
+VARIABLE = '[variables.prompt]\nrole = "system prompt"\nfile = "prompt.txt"\n'
+
+
+@pytest.fixture(autouse=True)
+def own_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget the modules and folders that a test's program brought."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name.startswith("own_"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def own(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A job whose program is the user's; its module lies beside the configuration."""
+    (project.folder / "own_shout.py").write_text(SHOUT, encoding="utf-8")
+    project.change(FORWARD, "")
+    engine = Pupil()
+    project.engine(engine)
+    monkeypatch.syspath_prepend(str(project.folder))
+    import own_shout  # type: ignore[import-not-found]
+
+    own_shout.engine = engine
+    return project
+
+
+def program(project: Project, name: str, *, variables: bool) -> None:
+    """Let the configuration name this program."""
+    source = project.config.read_text(encoding="utf-8")
+    if not variables:
+        source = source.replace(VARIABLE, "")
+    project.config.write_text(f'program = "own_shout:{name}"\n{source}', encoding="utf-8")
+
+
+@pytest.mark.parametrize(("name", "variables"), [("shout", True), ("Shouter", False), ("made", False)])
+def test_a_program_is_a_function_a_module_or_its_class(own: Project, name: str, variables: bool) -> None:
+    """A function gets the configured variables and the row, a Module the row; both learn as the built-in program."""
+    program(own, name, variables=variables)
+
+    found = own.json("optimize", own.config)
+
+    assert found["variables"] == [{"name": "prompt", "start": START, "end": BETTER}]
+    assert found["test"] == {"n": 5, "start": 0.0, "end": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "words"),
+    [
+        ("shout", False, "wordgrad.toml:1: program: 'own_shout:shout' is a function of (variables, row): name its"),
+        ("made", True, "wordgrad.toml:1: program: 'own_shout:made' is a Module and brings its own variables"),
+        ("Needy", False, "wordgrad.toml:1: program: 'own_shout:Needy' cannot be made: "),
+        ("number", True, "wordgrad.toml:1: program: 'own_shout:number' is a int: name a Module, or a function"),
+        ("one", True, "wordgrad.toml:1: program: 'own_shout:one' is a function: name a Module, or a function"),
+        ("nothing", True, "wordgrad.toml:1: program: 'own_shout:nothing' cannot be loaded: AttributeError"),
+        ("", True, "wordgrad.toml:1: program: 'own_shout:': write \"module:attribute\""),
+        ("text", True, "the program text returned a str: return the Variable that the last call gave"),
+    ],
+)
+def test_what_is_no_program_is_told(own: Project, name: str, variables: bool, words: str) -> None:
+    """The message names file, line and key, and what to write."""
+    program(own, name, variables=variables)
+
+    code, _, err = own.run("optimize", own.config)
+
+    assert (code, words in err) == (2, True), err
+
+
+def test_a_module_that_cannot_be_imported_is_told(project: Project) -> None:
+    """Whatever a user's module raises is in the message."""
+    (project.folder / "own_broken.py").write_text("def f(:\n", encoding="utf-8")
+    project.change(FORWARD, "")
+    project.config.write_text('program = "own_broken:f"\n' + project.config.read_text(encoding="utf-8"))
+
+    code, _, err = project.run("optimize", project.config)
+
+    assert code == 2
+    assert "program: 'own_broken:f' cannot be loaded: SyntaxError: " in err
+    assert "(own_broken.py, line 1)" in err
+
+
+@pytest.mark.parametrize("place", ["beside", "working"])
+def test_modules_are_found_beside_the_configuration_and_in_the_working_folder(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """What a script in either folder could import, a configuration can name; what it imports itself too."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    folder = project.folder if place == "beside" else elsewhere
+    monkeypatch.chdir(elsewhere)
+    (folder / "own_metric.py").write_text("from own_rule import right\n", encoding="utf-8")
+    (folder / "own_rule.py").write_text("def right(output, target):\n    return output == target\n", encoding="utf-8")
+    metric(project, 'kind = "function"\nfunction = "own_metric:right"')
+
+    assert project.json("eval", project.config)["score"] == 0.0
+
+
+def test_the_folder_of_the_configuration_goes_first(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module of the same name in the working folder does not take its place."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    (project.folder / "own_first.py").write_text("def score(output, target):\n    return 0.25\n", encoding="utf-8")
+    (elsewhere / "own_first.py").write_text("def score(output, target):\n    return 0.75\n", encoding="utf-8")
+    metric(project, 'kind = "function"\nfunction = "own_first:score"')
+
+    assert project.json("eval", project.config)["score"] == 0.25
+
+
+def test_a_crash_of_the_program_names_its_line_and_how_to_go_on(own: Project) -> None:
+    """An exception that a user's own code raised is one message: what, in which file, line and function."""
+    program(own, "crashes", variables=True)
+
+    code, out, err = own.run("optimize", own.config)
+    line = SHOUT.splitlines().index('    return row["nothing"]') + 1
+
+    assert code == 1
+    assert f"error: KeyError: 'nothing' (in {own.folder}/own_shout.py:{line}, crashes)" in err
+    assert "Go on with: wordgrad runs resume " in out
+
+
+def test_an_outage_inside_the_program_is_an_outage(own: Project) -> None:
+    """Where the program reads a value of a call that failed, the exit code is that of the service, not of a crash."""
+    program(own, "reads", variables=True)
+    import own_shout
+
+    def down(request: Request) -> str | Exception:
+        return "ready" if request.purpose == "preflight" else wg.EngineError("no such key", retryable=False, status=401)
+
+    own_shout.engine = RuleEngine(down, name="fake")
+    code, out, err = own.run("optimize", own.config)
+
+    assert (code, "error: no such key" in err) == (4, True)
+    assert "Go on with: wordgrad runs resume " in out
+
+
+def test_the_estimate_of_a_program_says_what_it_does_not_know(own: Project) -> None:
+    """Calls are counted once a row, and neither tokens nor money of the answers are made up."""
+    program(own, "shout", variables=True)
+    price = "\nprice = {input_usd = 1.0, output_usd = 2.0}"
+    for table in ("backward", "optimizer"):
+        own.change(f"[engines.{table}]", f"[engines.{table}]{price}")
+
+    found = own.json("estimate", own.config)
+    _, out, _ = own.run("estimate", own.config)
+
+    assert (found["answers"]["tokens"], found["answers"]["usd"], found["all"]["usd"]) == (0, None, None)
+    assert found["critics"]["usd"] > 0
+    assert found["limit"].startswith("answers count one call a row")
+    assert found["limit"] in out
+
+
+# ---- metrics
+
+
+def metric(project: Project, lines: str) -> None:
+    """Let the configuration have this metric."""
+    source = project.config.read_text(encoding="utf-8")
+    project.config.write_text(source.replace("[search]", f"[metric]\n{lines}\n\n[search]"), encoding="utf-8")
+
+
+def own_metric(project: Project, body: str, *, more: str = "") -> None:
+    """A metric function with this body."""
+    (project.folder / "own_score.py").write_text(f"def score(output, target):\n    {body}\n", encoding="utf-8")
+    metric(project, f'kind = "function"\nfunction = "own_score:score"\n{more}')
+
+
+def test_a_function_scores(project: Project) -> None:
+    """A number from 0 to 1 is the score, and a row below what passes gives feedback in its own words."""
+    own_metric(project, 'return (1.0, "") if output.isupper() else (0.4, "Shout!")')
+    engine = Pupil()
+    project.engine(engine)
+
+    found = project.json("optimize", project.config)
+    asked = [each.prompt for each in engine.history if each.request.purpose == "backward"]
+
+    assert found["test"] == {"n": 5, "start": 0.4, "end": 1.0}
+    assert len(asked) == 4
+    assert all("Shout!" in each for each in asked)
+
+
+def test_what_passes_needs_no_feedback(project: Project) -> None:
+    """With passing = 0.4 a row of 0.4 is good enough: no critic is asked, and the start is kept."""
+    own_metric(project, "return 1.0 if output.isupper() else 0.4", more="passing = 0.4")
+    engine = Pupil()
+    project.engine(engine)
+
+    found = project.json("optimize", project.config)
+
+    assert (found["test"], found["accepted"]) == ({"n": 5, "start": 0.4, "end": 0.4}, 0)
+    assert {each.request.purpose for each in engine.history} == {"preflight", "forward"}
+
+
+def test_a_row_that_could_not_be_judged_is_no_zero(project: Project) -> None:
+    """None is left out of the mean."""
+    own_metric(project, 'return (None, "?") if output == "test0" else (0.5, "")')
+
+    assert project.json("eval", project.config) == {"n": 5, "score": 0.5, "passed": 0, "calls": 6}
+
+
+def test_a_metric_that_judges_nothing_has_no_score(project: Project) -> None:
+    """There is no mean of nothing, and nothing is better than it."""
+    own_metric(project, 'return (None, "?")')
+
+    code, out, _ = project.run("eval", project.config)
+
+    assert (code, "- on 5 test rows, 0 passed" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        ("return 3.0", 2, "score ('judgement by score' of example 'test.jsonl:1') failed: UsageError: a score of 3.0"),
+        ('return "good"', 2, "the metric 'score' returned 'good': return a number, a bool, a Score"),
+        ("return output / 0", 1, "own_score.py:2, score)"),
+    ],
+)
+def test_what_is_no_score_is_told(project: Project, body: str, code: int, words: str) -> None:
+    """A score outside the bounds, none at all, and a crash each name the metric."""
+    own_metric(project, body)
+
+    found, _, err = project.run("eval", project.config)
+
+    assert (found, words in err) == (code, True), err
+
+
+def test_a_rubric_is_judged_by_the_backward_engine(project: Project) -> None:
+    """The judge's scores are the rows' scores, and its critique is what a critic sees."""
+    project.engine(Judge())
+    metric(project, 'kind = "rubric"\nrubric = "Is it shouted?"\npassing = 0.9')
+
+    found = project.json("optimize", project.config)
+    said = project.json("estimate", project.config)
+
+    assert (found["test"], found["accepted"]) == ({"n": 5, "start": 0.2, "end": 0.95}, 1)
+    assert "judgements" in said
+    assert said["all"]["calls"]["least"] <= found["calls"] <= said["all"]["calls"]["most"]
+    assert found["tokens"]["input"] + found["tokens"]["output"] <= said["all"]["tokens"]
+
+
+class Judge(Pupil):
+    """A pupil that also judges."""
+
+    def _said(self, request: Request) -> object:  # type: ignore[override]
+        if request.purpose != "judge":
+            return super()._said(request)
+        # What was wanted is shown to the judge too.
+        shouted = len(re.findall(r"TEST|HELD|TRAIN", request.messages[-1].text)) > 1
+        return {"critique": "Well." if shouted else "Shout it.", "score": 0.95 if shouted else 0.2}
+
+
+def test_rows_may_have_other_columns_and_types(own: Project) -> None:
+    """A program of one's own gets every column, as JSON has it."""
+    (own.folder / "own_wide.py").write_text(
+        "import wordgrad as wg\nimport own_shout\n\n\n"
+        "def wide(variables, row):\n"
+        '    return wg.llm_call(variables["prompt"], row["parts"]["first"], engine=own_shout.engine)\n',
+        encoding="utf-8",
+    )
+    for split in ("train", "validation", "test"):
+        lines = [
+            json.dumps({"word": f"{split}{n}", "shout": f"{split}{n}".upper(), "parts": {"first": f"{split}{n}"}})
+            for n in range(5)
+        ]
+        (own.folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    own.config.write_text('program = "own_wide:wide"\n' + own.config.read_text(encoding="utf-8"), encoding="utf-8")
+
+    assert own.json("optimize", own.config)["test"]["end"] == 1.0
+
+
+def test_the_working_folder_may_be_anywhere(own: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program beside the configuration is found from another folder, also when its run is resumed."""
+    program(own, "shout", variables=True)
+    run = str(own.json("optimize", own.config)["run"])
+    monkeypatch.chdir(tmp_path)
+
+    assert own.json("runs", "resume", run)["run"] == run
