@@ -361,6 +361,7 @@ def test_a_conversation_of_several_turns() -> None:
         ([{"role": "system", "content": "x"}], "unknown role 'system'"),
         ([{"role": "user", "content": "x"}, "y"], "a conversation is a list of"),
         ([{"role": "user", "text": "x"}], "a conversation is a list of"),
+        ([], "a conversation of nothing"),
     ],
 )
 def test_wrong_conversations_are_refused(conversation: list[object], said: str) -> None:
@@ -442,7 +443,7 @@ def test_a_structured_reply_is_repaired_once() -> None:
     assert output["people"].value == 3
     assert "people: Field required" in sent(model)[1][-1].text
     (asked,) = output.trace()
-    assert len(asked.calls) == 2
+    assert [call.request for call in asked.calls] == [call.request for call in model.history]
 
 
 def test_a_schema_in_words_joins_the_question() -> None:

@@ -22,8 +22,11 @@ from wordgrad.functions.structured import ask
 from wordgrad.types import Engine, Message, Part, Request, Role, Sampling
 
 Content: TypeAlias = "str | Variable | Image | Sequence[str | Variable | Image]"
-Conversation: TypeAlias = "Content | Sequence[Mapping[str, Any]]"
-"""One user message, or several messages as {"role": …, "content": …}."""
+Turn: TypeAlias = Mapping[str, Any]
+"""One message, as {"role": …, "content": Content}."""
+# One kind of sequence, not a choice of two: type checkers then see what a literal list is meant to be.
+Conversation: TypeAlias = "str | Variable | Image | Sequence[str | Variable | Image | Turn]"
+"""One user message, or several turns."""
 
 
 class Chat(Function):
@@ -63,10 +66,9 @@ class Chat(Function):
         engine = wrapped(self.engine)
         if self.schema is None:
             completion = await engine.complete(request)
-            call = EngineCall(self.engine.name, request, completion)
+            call = EngineCall.of(engine, request, completion)
             return Result(value=completion.text, finish=completion.finish, calls=(call,))
-        reply, completions = await ask(engine, request, self.schema)
-        calls = tuple(EngineCall(self.engine.name, request, each) for each in completions)
+        reply, calls = await ask(engine, request, self.schema)
         return Result(value=reply.model_dump(mode="json"), calls=calls)
 
     async def _messages(self, inputs: tuple[Result, ...]) -> tuple[Message, ...]:
@@ -144,6 +146,8 @@ def llm_call(
 def _turns(conversation: Conversation) -> list[tuple[Role, Content]]:
     if not isinstance(conversation, Sequence) or isinstance(conversation, str):
         return [("user", conversation)]
+    if not conversation:
+        raise UsageError("a conversation of nothing: pass at least one text, Variable, Image or turn")
     turns = [each for each in conversation if isinstance(each, Mapping)]
     if not turns:
         return [("user", cast("Content", conversation))]
