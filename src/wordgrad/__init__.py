@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wordgrad.core.text import join as join
     from wordgrad.core.text import sum as sum
     from wordgrad.core.variable import Variable as Variable
+    from wordgrad.dispatch import amap as amap
     from wordgrad.dispatch import eager as eager
     from wordgrad.dispatch import gather as gather
     from wordgrad.dispatch import map as map
@@ -78,7 +79,7 @@ _HOMES = {
     "core.module": ("Module",),
     "core.text": ("format", "join", "sum"),
     "core.variable": ("Variable",),
-    "dispatch": ("eager", "gather", "map"),
+    "dispatch": ("amap", "eager", "gather", "map"),
     "engines": ("get_engine",),
     "engines.defaults": ("backward_engine", "set_backward_engine"),
     "errors": (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import inspect
 import logging
 import os
 import sys
@@ -20,7 +21,7 @@ from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar, cast
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import anyio
 
@@ -36,6 +37,8 @@ R = TypeVar("R")
 _log = logging.getLogger(__name__)
 
 _POLL_S = 0.0005
+_EXIT_S = 2.0
+"""What tasks that are cancelled at exit get to clean up."""
 _TURNS = 8
 """Turns of another loop after which all that was ready there has run."""
 
@@ -56,12 +59,22 @@ class Label:
 class _Failure:
     """Why a call failed; all that depends on it share this one object."""
 
-    __slots__ = ("cause", "label", "seen")
+    __slots__ = ("__weakref__", "cause", "label", "seen")
 
     def __init__(self, label: Label, cause: BaseException) -> None:
         self.label = label
         self.cause = cause
         self.seen = False
+
+    @classmethod
+    def of(cls, node: Pending[Any], error: BaseException) -> _Failure:
+        """What `error`, raised by the body of `node`, means; another node's error that came through stays that one's.
+
+        Wrapped at each call that reads another one, the errors of a long chain would print megabytes.
+        """
+        if isinstance(error, NodeError) and not node._raw:
+            return cls(Label(error.function, error.role, error.example), error.__cause__ or error)
+        return cls(node.label, error)
 
     def error(self) -> NodeError:
         """A fresh exception: each reader's traceback is its own."""
@@ -71,16 +84,18 @@ class _Failure:
             f"{label} failed: {_printed(self.cause)}", function=label.function, role=label.role, example=label.example
         )
 
-    def __del__(self) -> None:
+    def report(self) -> None:
+        """Log it, unless somebody has read it."""
         if not self.seen and not sys.is_finalizing():
+            self.seen = True
             _log.error("an error that nobody read: %s failed: %s", self.label, _printed(self.cause))
 
+    def __del__(self) -> None:
+        self.report()
 
-class _Queue(deque["Pending[Any]"]):
-    """Calls that take turns, in program order."""
 
-    __slots__ = ()
-    __hash__ = object.__hash__  # type: ignore[assignment]  # by identity: it is a key of weak dictionaries
+_Queue: TypeAlias = "deque[Pending[Any]]"
+"""Calls that take turns, in program order."""
 
 
 class _Scope:
@@ -91,15 +106,15 @@ class _Scope:
     def __init__(self, owner: Pending[Any] | None, queue: _Queue | None) -> None:
         self.owner = owner
         self.queue = queue
-        self.examples: WeakValueDictionary[Hashable, _Queue] = WeakValueDictionary()
+        self.examples: WeakValueDictionary[str, _Queue] = WeakValueDictionary()
 
-    def queue_of(self, example: Hashable | None) -> _Queue | None:
+    def queue_of(self, example: str | None) -> _Queue | None:
         """The queue of an example, or that of the body itself."""
         if example is None:
             return self.queue
         found = self.examples.get(example)
         if found is None:
-            found = self.examples[example] = _Queue()
+            found = self.examples[example] = deque()
         return found
 
 
@@ -128,6 +143,7 @@ class Pending(Generic[T]):
         "_parent",
         "_queues",
         "_raw",
+        "_runner",
         "_task",
         "_thread",
         "_value",
@@ -157,6 +173,8 @@ class Pending(Generic[T]):
         self._item = False
         """It is one example of a `map`: its calls are numbered and queue up apart."""
         self._thread = False
+        self._runner: object = None
+        """The thread or task that runs its body."""
         self._value: T | None = None
         self._failure: _Failure | None = None
         self._task: asyncio.Task[None] | None = None
@@ -178,17 +196,17 @@ class Pending(Generic[T]):
             NodeError: The call, or one that it depends on, failed.
             UsageError: Blocking is not allowed here; await instead.
         """
-        _check_blocking(self)
+        _check_blocking(f"{self.label} was read", awaited=self._awaited)
         if not self._done:
             self._block()
         return self._read()
 
     async def wait(self) -> T:
         """The value, without blocking; from any running loop."""
-        self._mark_awaited()
         if not self._done:
             self._check_home()
             await self._home.waited(self)
+        self._mark_awaited()
         return self._read()
 
     def _read(self) -> T:
@@ -201,14 +219,13 @@ class Pending(Generic[T]):
 
     def _block(self) -> None:
         self._check_home()
-        reader = _current.get()
-        waiter = _Waiter(reader if reader is not None and reader._thread else None)
+        waiter = _Waiter(_own_body())
         event = threading.Event()
         waiter.wake = event.set
-        self._home.post(lambda: self._home.attach(waiter, self))
         if waiter.reader is not None:
             self._home.workers.leave()
         try:
+            self._home.post(lambda: self._home.attach(waiter, self))
             event.wait()
         except BaseException:
             self._home.post(lambda: self._home.cancel(self))
@@ -261,7 +278,9 @@ class _Dispatcher:
         self._inbox: deque[Callable[[], None]] = deque()
         self._rung = False
         self._unsettled: dict[Pending[Any], None] = {}
-        self._blocked: dict[_Waiter, Pending[Any]] = {}
+        self._blocked: dict[Pending[Any], tuple[_Waiter, Pending[Any]]] = {}
+        """Bodies that wait in a read of their own, and what they read."""
+        self._unread: WeakKeyDictionary[_Failure, None] = WeakKeyDictionary()
         self._outside: dict[_Waiter, None] = {}
         """Blocked readers that are no call's own body: a user's thread, another loop."""
         self._active = 0
@@ -281,8 +300,14 @@ class _Dispatcher:
         self._inbox.append(message)
         if not self._rung:
             self._rung = True
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the interpreter is going down
+            if _own_loop(self):
+                self._bell.set()
+                return
+            try:
                 self.loop.call_soon_threadsafe(self._bell.set)
+            except RuntimeError:
+                # The loop is closed, for the interpreter is going down; who reads now must be told, not hang.
+                self._hear()
 
     def _main(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):
@@ -296,20 +321,24 @@ class _Dispatcher:
         while True:
             await self._bell.wait()
             self._bell.clear()
-            self._rung = False
-            try:
-                while self._inbox:
-                    self._inbox.popleft()()
-                self._check_stall()
-            except Exception as error:  # noqa: BLE001 - a fault of ours must fail the calls, not hang them
-                self._break(error)
+            self._hear()
+
+    def _hear(self) -> None:
+        self._rung = False
+        try:
+            while self._inbox:
+                self._inbox.popleft()()
+            self._check_stall()
+        except Exception as error:  # noqa: BLE001 - a fault of ours must fail the calls, not hang them
+            _log.critical("the dispatcher failed; every pending call fails with it", exc_info=error)
+            self._refuse(error)
 
     # ---- calls
 
-    def add(self, node: Pending[Any], example: Hashable | None, exclusive: Hashable | None, *, turn: bool) -> None:
+    def add(self, node: Pending[Any], example: str | None, exclusive: Hashable | None, *, turn: bool) -> None:
         """Take a new call in; it starts when its inputs and its turn are there."""
         if self._broken is not None:
-            self._settle(node, failure=_Failure(node.label, self._broken))
+            self._settle(node, failure=self._failure(node, self._broken))
             return
         self._unsettled[node] = None
         if turn:
@@ -319,7 +348,7 @@ class _Dispatcher:
             if exclusive is not None:
                 found = self._exclusive.get(exclusive)
                 if found is None:
-                    found = self._exclusive[exclusive] = _Queue()
+                    found = self._exclusive[exclusive] = deque()
                 queues.append(found)
             node._queues = tuple(queue for queue in queues if queue is not None)
             for queue in node._queues:
@@ -341,19 +370,21 @@ class _Dispatcher:
         if self._fail_if_inputs_did(node):
             return
         work, node._work = node._work, None
+        context, node._context = node._context, None
         values = [each._value for each in node._inputs]
-        assert node._context is not None
+        assert context is not None, "it has not started before"
         self._active += 1
         if node._thread:
             self._in_threads += 1
             self.workers.start(
                 Job(
-                    run=lambda: node._context.run(self._in_thread, node, work, values),  # type: ignore[union-attr]
+                    run=lambda: context.run(self._in_thread, node, work, values),
                     refuse=lambda: self.post(lambda: self._ended(node, None, _too_many_threads(self.workers))),
+                    nested=context.get(_current) is not None,
                 )
             )
         else:
-            node._task = self.loop.create_task(self._in_task(node, work, values), context=node._context)
+            node._task = self.loop.create_task(self._in_task(node, work, values), context=context)
 
     def _fail_if_inputs_did(self, node: Pending[Any]) -> bool:
         # In input order, never in order of time: what is reported must not depend on which call was faster.
@@ -364,11 +395,13 @@ class _Dispatcher:
         self._settle(node, failure=failure)
         return True
 
+    # A call may be cancelled between its start here and the first step of its thread or task: then its body never runs.
+
     def _in_thread(self, node: Pending[Any], work: Callable[[list[Any]], Any], values: list[Any]) -> None:
         _enter(node)
         value, error = None, None
         try:
-            value = work(values)
+            value = None if node._done else work(values)
         except BaseException as raised:  # noqa: BLE001 - whatever a body raises is its node's failure
             error = raised
         self.post(lambda: self._ended(node, value, error))
@@ -377,17 +410,21 @@ class _Dispatcher:
         _enter(node)
         value, error = None, None
         try:
-            value = await work(values)
+            value = None if node._done else await work(values)
         except BaseException as raised:  # noqa: BLE001 - cancellation too: the node must settle
             error = raised
-        self._ended(node, value, error)
-        self._check_stall()
+        self.post(lambda: self._ended(node, value, error))
 
     def _ended(self, node: Pending[Any], value: object, error: BaseException | None) -> None:
         self._active -= 1
         self._in_threads -= node._thread
-        self._settle(node, value=value, failure=None if error is None else _Failure(node.label, error))
+        self._settle(node, value=value, failure=None if error is None else self._failure(node, error))
         self._close(node)
+
+    def _failure(self, node: Pending[Any], error: BaseException) -> _Failure:
+        failure = _Failure.of(node, error)
+        self._unread[failure] = None
+        return failure
 
     def _settle(self, node: Pending[Any], *, value: object = None, failure: _Failure | None = None) -> None:
         """Give `node` its outcome, once, and pass it on; no recursion, however long the chain."""
@@ -402,7 +439,6 @@ class _Dispatcher:
         while settled:
             each = settled.popleft()
             self._unsettled.pop(each, None)
-            each._context = None if each._over or each._task is None else each._context
             for waiter in each._waiters:
                 self._wake(waiter)
             each._waiters = []
@@ -417,7 +453,7 @@ class _Dispatcher:
                     continue
                 dependent._failure = failed
                 dependent._done = True
-                dependent._work = None
+                dependent._work = dependent._context = None
                 self._close(dependent)
                 settled.append(dependent)
 
@@ -440,16 +476,22 @@ class _Dispatcher:
 
     def attach(self, waiter: _Waiter, target: Pending[Any]) -> None:
         """Wake `waiter` once `target` has ended."""
+        reader = waiter.reader
         if target._done:
             waiter.wake()
-            return
-        target._waiters.append(waiter)
-        if waiter.reader is not None:
-            self._blocked[waiter] = target
-            self._active -= 1
-            self._in_threads -= waiter.reader._thread
+        elif reader is not None and reader._done:
+            # A cancelled body that is still running must not wait for calls, and pay for them, that nobody wants.
+            waiter.error = _misread(reader, target, _CANCELLED)
+            waiter.wake()
+            self.abandon(target)
         else:
-            self._outside[waiter] = None
+            target._waiters.append(waiter)
+            if reader is None:
+                self._outside[waiter] = None
+            else:
+                self._blocked[reader] = (waiter, target)
+                self._active -= 1
+                self._in_threads -= reader._thread
 
     def _wake(self, waiter: _Waiter) -> None:
         self._detach(waiter)
@@ -457,16 +499,23 @@ class _Dispatcher:
 
     def _detach(self, waiter: _Waiter) -> None:
         self._outside.pop(waiter, None)
-        if self._blocked.pop(waiter, None) is not None:
-            assert waiter.reader is not None
+        if waiter.reader is not None and self._blocked.pop(waiter.reader, None) is not None:
             self._active += 1
             self._in_threads += waiter.reader._thread
+
+    def _turn_away(self, reader: Pending[Any], why: str) -> Pending[Any]:
+        """End the read that `reader` waits in with an error; return what it read."""
+        waiter, target = self._blocked[reader]
+        target._waiters.remove(waiter)
+        waiter.error = _misread(reader, target, why)
+        self._wake(waiter)
+        return target
 
     async def waited(self, target: Pending[Any]) -> None:
         """Wait for `target` on whatever loop is running; a cancelled wait cancels a call that nobody else wants."""
         event = anyio.Event()
         here = _own_loop(self)
-        waiter = _Waiter(_current.get() if here and _is_own_body() else None)
+        waiter = _Waiter(_own_body() if here else None)
         if here:
             waiter.wake = event.set
         else:
@@ -484,35 +533,43 @@ class _Dispatcher:
     def _lose(self, waiter: _Waiter, target: Pending[Any]) -> None:
         if waiter in target._waiters:
             target._waiters.remove(waiter)
-        self._detach(waiter)
+            self._detach(waiter)
+        self.abandon(target)
+
+    def abandon(self, target: Pending[Any]) -> None:
+        """Stop `target`, and what it waits for, where nobody else waits for it."""
         stack = [target]
         while stack:
             node = stack.pop()
             if not node._done and not node._waiters and all(each._done for each in node._dependents):
-                self._stop(node)
-                stack.extend(node._inputs)
+                stack.extend(self._stop(node))
 
     def cancel(self, target: Pending[Any]) -> None:
         """Stop `target` and all that it waits for."""
-        stack, seen = [target], {target}
+        stack = [target]
         while stack:
             node = stack.pop()
             if not node._done:
-                stack.extend(each for each in node._inputs if each not in seen)
-                seen.update(node._inputs)
-                self._stop(node)
+                stack.extend(self._stop(node))
 
-    def _stop(self, node: Pending[Any]) -> None:
-        """Settle `node` as cancelled. Its task is cancelled; a running thread is abandoned, its result dropped."""
+    def _stop(self, node: Pending[Any]) -> list[Pending[Any]]:
+        """Settle `node` as cancelled, and return what it waited for.
+
+        Its task is cancelled. A running thread is abandoned: its result is dropped, and it can read nothing more.
+        """
         started = node._work is None
-        node._work = None
+        node._work = node._context = None
         failure = _Failure(node.label, asyncio.CancelledError("cancelled: its reader was interrupted"))
         failure.seen = True
         self._settle(node, failure=failure)
         if node._task is not None:
-            node._task.cancel()
+            # Not at once: a task that is cancelled before its first step would never end its turn.
+            self.loop.call_soon(node._task.cancel)
         elif not started:
             self._close(node)
+        elif node in self._blocked:
+            return [self._turn_away(node, _CANCELLED)]
+        return [*node._inputs]
 
     # ---- rest, for virtual clocks
 
@@ -536,34 +593,39 @@ class _Dispatcher:
         """Bodies that read across each other would wait for ever: the first in order is told so."""
         if self._active or self._inbox or not self._blocked:
             return
-        waiter = min(self._blocked, key=lambda each: each.reader.index if each.reader else ())
-        target = self._blocked[waiter]
-        assert waiter.reader is not None
-        target._waiters.remove(waiter)
-        waiter.error = GraphError(
-            f"{waiter.reader.label} reads {target.label}, which cannot run before {waiter.reader.label} has ended: "
-            "pass the value as an input, or make the calls in the other order"
+        reader = min(self._blocked, key=lambda each: each.index)
+        self._turn_away(
+            reader,
+            f"which cannot run before {reader.label} has ended: pass the value as an input, or make the calls in the "
+            "other order",
         )
-        self._wake(waiter)
 
-    def _break(self, error: BaseException) -> None:
-        _log.critical("the dispatcher failed; every pending call fails with it", exc_info=error)
+    def _refuse(self, error: BaseException) -> None:
+        """Fail every pending call, and every later one, with `error`, which has been logged."""
         self._broken = error
         for node in list(self._unsettled):
-            node._work = None
-            self._settle(node, failure=_Failure(node.label, error))
+            node._work = node._context = None
+            failure = _Failure(node.label, error)
+            failure.seen = True
+            self._settle(node, failure=failure)
 
-    def close(self) -> int:
-        """Cancel everything that is pending; from any thread. Returns how many calls that were."""
-        pending = len(self._unsettled)
-        for node in list(self._unsettled):
-            if node._task is not None:
-                with contextlib.suppress(RuntimeError):
-                    self.loop.call_soon_threadsafe(node._task.cancel)
-        with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(self._self.cancel)  # type: ignore[union-attr]
-        self.thread.join(timeout=2)
-        return pending
+    # ---- the end
+
+    def close(self) -> None:
+        """Cancel everything that is pending, and end; from another thread, at exit."""
+        self.post(self._end)
+        self.thread.join(timeout=_EXIT_S)
+        self._hear()
+
+    def _end(self) -> None:
+        for failure in list(self._unread):
+            failure.report()
+        pending = sum(not node._raw for node in self._unsettled)
+        if pending:
+            _log.warning("%d pending calls were cancelled at exit", pending)
+        self._refuse(asyncio.CancelledError("cancelled: the interpreter is exiting"))
+        assert self._self is not None
+        self._self.cancel()
 
 
 class _Process:
@@ -586,10 +648,8 @@ class _Process:
         self._dispatcher = None
 
     def exit(self) -> None:
-        if self._dispatcher is not None and self._dispatcher.pid == os.getpid():
-            pending = self._dispatcher.close()
-            if pending:
-                _log.warning("%d pending calls were cancelled at exit", pending)
+        if self._dispatcher is not None:
+            self._dispatcher.close()
 
 
 _process = _Process()
@@ -608,7 +668,7 @@ def submit(
     index: Index,
     thread: bool = False,
     turn: bool = False,
-    example: Hashable | None = None,
+    example: str | None = None,
     exclusive: Hashable | None = None,
 ) -> Pending[Any]:
     """Make a call; returns at once.
@@ -622,15 +682,21 @@ def submit(
         turn: It takes its example's turn although it is a coroutine.
         example: Calls with the same one take turns in call order; that of the calling body where None.
         exclusive: Calls with the same identity never overlap, and run in call order.
+
+    Raises:
+        GraphError: An input was pending when this process was forked.
     """
     home = _process.dispatcher()
+    for each in inputs:
+        if not each._done and each._home is not home:
+            each._check_home()
     node: Pending[Any] = Pending(label, index, inputs, home=home)
     node._work = work
     node._thread = thread
     node._context = copy_context()
     ordered = thread or turn
     home.post(lambda: home.add(node, example, exclusive, turn=ordered))
-    if _eager.get():
+    if _eager.get() and not _in_loop():
         node.result()
     return node
 
@@ -641,23 +707,26 @@ def run(work: Callable[[], Awaitable[R]], *, what: str) -> R:
     Raises:
         UsageError: Blocking is not allowed here.
     """
-    node = _raw(work, what)
-    _check_blocking(node)
-    _begin(node)
-    return node.result()  # type: ignore[no-any-return]
+    _check_blocking(f"{what} was called")
+    return start(work, what=what).result()
 
 
 async def arun(work: Callable[[], Awaitable[R]]) -> R:
     """Run a coroutine function on the library's loop, from whatever loop is running."""
-    home = _process.dispatcher()
-    if _own_loop(home):
+    if _own_loop(_process.dispatcher()):
         return await work()
-    node = _raw(work, "a call")
-    _begin(node)
-    return await node.wait()  # type: ignore[no-any-return]
+    return await start(work, what="a call").wait()
 
 
-def _raw(work: Callable[[], Awaitable[Any]], what: str) -> Pending[Any]:
+def start(work: Callable[[], Awaitable[R]], *, what: str) -> Pending[R]:
+    """Run a coroutine function on the library's loop; returns at once.
+
+    The work belongs to no caller: it is cancelled when the last one that waits for it is.
+    """
+    return _begun(_raw(work, what))
+
+
+def _raw(work: Callable[[], Any], what: str) -> Pending[Any]:
     node: Pending[Any] = Pending(Label(what), context.body.get().index, (), home=_process.dispatcher())
     node._raw = True
     node._awaited = True
@@ -666,83 +735,129 @@ def _raw(work: Callable[[], Awaitable[Any]], what: str) -> Pending[Any]:
     return node
 
 
-def _begin(node: Pending[Any]) -> None:
+def _begun(node: Pending[Any]) -> Pending[Any]:
     home = node._home
     home.post(lambda: home.add(node, None, None, turn=False))
+    return node
 
 
 def map(fn: Callable[[E], R], examples: Iterable[E], *, max_examples: int = 256) -> list[R]:
     """`fn` of each example, concurrently, each in a worker thread of its own; results in order.
 
-    Python calls inside one example run one at a time in program order. `fn` may be `async def`.
+    Python calls inside one example run one at a time in program order. `fn` may be `async def`; it then runs on the
+    library's loop. The first error in the order of the examples is raised, and stops the rest.
 
     Args:
         fn: Called with one example.
         examples: Any number.
         max_examples: How many are started at once.
+
+    Raises:
+        UsageError: Blocking is not allowed here: use `amap`.
     """
+    _check_blocking("map() was called")
     nodes: list[Pending[Any]] = []
     whole = next_index()
-    for place, example in enumerate(examples):
-        if place >= max_examples:
-            nodes[place - max_examples].result()
-        nodes.append(_item(fn, example, (*whole, place)))
-    return [node.result() for node in nodes]
+    try:
+        for place, example in enumerate(examples):
+            if place >= max_examples:
+                nodes[place - max_examples].result()
+            nodes.append(_item(fn, example, (*whole, place)))
+        return [node.result() for node in nodes]
+    finally:
+        _abandon(nodes)
 
 
 async def amap(fn: Callable[[E], R], examples: Iterable[E], *, max_examples: int = 256) -> list[R]:
     """`map()` for async code."""
     nodes: list[Pending[Any]] = []
     whole = next_index()
-    for place, example in enumerate(examples):
-        if place >= max_examples:
-            await nodes[place - max_examples].wait()
-        nodes.append(_item(fn, example, (*whole, place)))
-    return [await node.wait() for node in nodes]
+    try:
+        for place, example in enumerate(examples):
+            if place >= max_examples:
+                await nodes[place - max_examples].wait()
+            nodes.append(_item(fn, example, (*whole, place)))
+        return [await node.wait() for node in nodes]
+    finally:
+        _abandon(nodes)
 
 
-def _item(fn: Callable[[E], R], example: E, index: Index) -> Pending[Any]:
-    if asyncio.iscoroutinefunction(fn) or asyncio.iscoroutinefunction(getattr(fn, "forward", None)):
-        node = _raw(lambda: fn(example), "map")  # type: ignore[arg-type, return-value]
-    else:
-        node = _raw(lambda: None, "map")  # type: ignore[arg-type, return-value]
-        node._work = lambda _: fn(example)
+def _item(fn: Callable[[E], Any], example: E, index: Index) -> Pending[Any]:
+    node = _raw(lambda: fn(example), "map()")
+    if not any(inspect.iscoroutinefunction(each) for each in (fn, getattr(fn, "forward", None))):
         node._thread = True
+        node._work = lambda _: _plain(fn(example))
     node._item = True
     node.index = index
-    _begin(node)
-    return node
+    return _begun(node)
+
+
+def _plain(result: R) -> R:
+    if inspect.iscoroutine(result):
+        result.close()
+        raise UsageError("map() was given a function that returns a coroutine: pass the `async def` function itself")
+    return result
+
+
+def _abandon(nodes: Sequence[Pending[Any]]) -> None:
+    """Stop those that nobody waits for any more: the others' reader was interrupted, or one of them failed."""
+    for node in nodes:
+        if not node._done:
+            node._home.post(partial(node._home.abandon, node))
 
 
 async def gather(*awaitables: Awaitable[Any]) -> list[Any]:
     """Run awaitables that make calls concurrently, on the loop that is running; results in order.
 
-    Plain `asyncio.gather` would number their calls by who came first; this numbers them by position.
+    Plain `asyncio.gather` would number their calls by who came first; this numbers them by position. Each is an example
+    as in `map`: Python calls inside one run one at a time in program order. The first error in the order of the
+    awaitables is raised, and cancels the rest.
     """
-    whole = next_index()
-    results: list[Any] = [None] * len(awaitables)
-
-    async def one(place: int, awaitable: Awaitable[Any]) -> None:
-        context.body.set(context.Body(index=(*whole, place), owner=here()))
-        results[place] = await awaitable
-
     try:
-        async with anyio.create_task_group() as group:
-            for place, awaitable in enumerate(awaitables):
-                group.start_soon(one, place, awaitable)
-    except BaseExceptionGroup as failed:
-        raise first_error(failed) from None
+        if _own_loop(_process.dispatcher()):
+            return await amap(_awaited, awaitables, max_examples=len(awaitables))
+        return await _together(awaitables)
+    finally:
+        for each in awaitables:
+            # Python warns of coroutines that never began.
+            if inspect.iscoroutine(each) and inspect.getcoroutinestate(each) == inspect.CORO_CREATED:
+                each.close()
+
+
+async def _awaited(awaitable: Awaitable[R]) -> R:
+    return await awaitable
+
+
+async def _together(awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
+    whole = next_index()
+    owner = _scope.get().owner
+    results: list[Any] = [None] * len(awaitables)
+    errors: dict[int, BaseException] = {}
+    ended = [anyio.Event() for _ in awaitables]
+
+    async def one(place: int) -> None:
+        context.body.set(context.Body(index=(*whole, place), owner=here()))
+        _scope.set(_Scope(owner, deque()))
+        try:
+            results[place] = await awaitables[place]
+        except BaseException as error:
+            errors[place] = error
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            ended[place].set()
+
+    async with anyio.create_task_group() as group:
+        for place in range(len(awaitables)):
+            group.start_soon(one, place)
+        for place, event in enumerate(ended):
+            await event.wait()
+            if place in errors:
+                group.cancel_scope.cancel()
+                break
+    if errors:
+        raise errors[min(errors)]
     return results
-
-
-def start(work: Callable[[], Awaitable[R]], *, what: str) -> Pending[R]:
-    """Run a coroutine function on the library's loop; returns at once.
-
-    The work belongs to no caller: it is cancelled when the last one that waits for it is.
-    """
-    node = _raw(work, what)
-    _begin(node)
-    return node
 
 
 async def arrived(future: Future[R]) -> R:
@@ -795,7 +910,7 @@ def next_index() -> Index:
         GraphError: Inside a run, on a thread or task that neither opened it nor was started by the library.
     """
     body = context.body.get()
-    if body.owner is not None and body.owner != here():
+    if context.run.get() is not None and body.owner is not None and body.owner != here():
         raise GraphError(
             "a call was made inside a run from a thread or task that the run does not know, so its order would depend "
             "on timing: use wordgrad.map(fn, examples) for threads, and wordgrad.gather(…) for coroutines"
@@ -829,24 +944,35 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def _enter(node: Pending[Any]) -> None:
     """The start of a body: its own numbering, and its own queue where it stands in one."""
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is not None:
+        # The context came from where the call was made, and may say that another kind of loop runs there.
+        sniffio.current_async_library_cvar.set(None if node._thread else "asyncio")
+    node._runner = here()
     if not node._raw or node._item:
-        context.body.set(context.Body(index=node.index, owner=here()))
+        context.body.set(context.Body(index=node.index, owner=node._runner))
     if node._thread or node._queues or node._item:
-        _scope.set(_Scope(node, _Queue() if node._queues or node._item else None))
+        _scope.set(_Scope(node, deque() if node._queues or node._item else None))
     _current.set(node)
     if not node._raw:
         _label.set(node.label)
 
 
-def _check_blocking(node: Pending[Any]) -> None:
-    if not _in_loop():
+def _check_blocking(what: str, *, awaited: bool = False) -> None:
+    """Raise where blocking is not allowed.
+
+    Args:
+        what: What was done, for the message.
+        awaited: It was awaited before, so that this cannot block.
+    """
+    if awaited or not _in_loop():
         return
-    if threading.current_thread() is node._home.thread:
-        raise UsageError(f"{node.label} was read on the library's own loop, which would stop it: `await` it there")
-    if (not node._awaited and not _in_notebook()) or (node._raw and not _in_notebook()):
+    if _own_loop(_process.dispatcher()):
+        raise UsageError(f"{what} on the library's own loop, which would stop it: `await` it there")
+    if not _in_notebook():
         raise UsageError(
-            f"{node.label} was read while an event loop is running on this thread: write `await v` first (then v.value "
-            "can be read), and `await loss.abackward()`, `await optimizer.astep()`"
+            f"{what} while an event loop is running on this thread: write `await v` before v.value is read, and "
+            "`await loss.abackward()`, `await optimizer.astep()`, `await wordgrad.amap(…)`, `await module.abatch(…)`"
         )
 
 
@@ -868,10 +994,10 @@ def _own_loop(home: _Dispatcher) -> bool:
     return threading.current_thread() is home.thread
 
 
-def _is_own_body() -> bool:
-    """Whether the running task is a call's own, not one that its body started beside it."""
+def _own_body() -> Pending[Any] | None:
+    """The call whose body the running thread or task is; None in any other, one that a body started included."""
     node = _current.get()
-    return node is not None and node._task is asyncio.current_task()
+    return node if node is not None and node._runner == here() else None
 
 
 def _soon() -> _Soon:
@@ -890,10 +1016,17 @@ def _quietly(call: Callable[..., Any], *args: Any) -> None:  # noqa: ANN401
         call(*args)
 
 
+_CANCELLED = "but was cancelled, and nobody wants its result any more"
+
+
+def _misread(reader: Pending[Any], target: Pending[Any], why: str) -> GraphError:
+    return GraphError(f"{reader.label} reads {target.label}, {why}")
+
+
 def _too_many_threads(workers: Workers) -> GraphError:
     return GraphError(
-        f"more than {workers.max_threads} calls of Python functions wait for each other at once: pass values as inputs "
-        "instead of reading them inside the function"
+        f"no thread is left for it: {workers.threads} calls of Python functions run or wait for each other at once "
+        f"(the most is {workers.max_threads}). Pass values as inputs instead of reading them inside the function"
     )
 
 

@@ -13,10 +13,13 @@ _IDLE_S = 10.0
 
 
 class Job(NamedTuple):
-    """What a thread is to run, and what to call instead where no thread can be had."""
+    """What a thread is to run."""
 
     run: Callable[[], None]
     refuse: Callable[[], None]
+    """Called instead where no thread can be had."""
+    nested: bool
+    """It was started from the body of another, which may wait for it."""
 
 
 class Workers:
@@ -24,6 +27,8 @@ class Workers:
 
     A job that blocks gives its place back (`leave`) and takes one again without waiting (`enter`): the count may then
     overdraw, and only new starts wait. With anyio's limiter, nested calls and a lock held over a read deadlock.
+    Nested jobs do not wait either, while half of the threads are left: all places may be held by jobs that wait for a
+    lock, whose holder waits for a nested job.
 
     Args:
         places: Jobs that may run at once.
@@ -35,14 +40,16 @@ class Workers:
         self.max_threads = max_threads
         self._lock = threading.Lock()
         self._taken = 0
-        self._threads = 0
+        self.threads = 0
+        """Threads that there are."""
         self._waiting: deque[Job] = deque()
+        self._nested: deque[Job] = deque()
         self._idle: list[queue.SimpleQueue[Job | None]] = []
 
     def start(self, job: Job) -> None:
         """Run `job` in a thread as soon as a place is free; refuse it where a place is free but no thread is."""
         with self._lock:
-            self._waiting.append(job)
+            (self._nested if job.nested else self._waiting).append(job)
         self._fill()
 
     def leave(self) -> None:
@@ -59,20 +66,35 @@ class Workers:
     def _fill(self) -> None:
         while True:
             with self._lock:
-                if not self._waiting or self._taken >= self.places:
+                job = self._pop()
+                if job is None:
                     return
-                job = self._waiting.popleft()
-                full = not self._idle and self._threads >= self.max_threads
+                full = not self._idle and self.threads >= self.max_threads
                 inbox = self._idle.pop() if self._idle else None
                 if not full:
                     self._taken += 1
-                    self._threads += inbox is None
+                    self.threads += inbox is None
             if full:
                 job.refuse()
             elif inbox is None:
-                threading.Thread(target=self._work, args=(job,), name="wordgrad-worker", daemon=True).start()
+                self._hire(job)
             else:
                 inbox.put(job)
+
+    def _pop(self) -> Job | None:
+        free = self._taken < self.places
+        if self._nested and (free or self._idle or self.threads < self.max_threads // 2):
+            return self._nested.popleft()
+        return self._waiting.popleft() if self._waiting and free else None
+
+    def _hire(self, job: Job) -> None:
+        try:
+            threading.Thread(target=self._work, args=(job,), name="wordgrad-worker", daemon=True).start()
+        except RuntimeError:  # the system has no more threads to give
+            with self._lock:
+                self._taken -= 1
+                self.threads -= 1
+            job.refuse()
 
     def _work(self, job: Job | None) -> None:
         inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -83,7 +105,6 @@ class Workers:
                 self._idle.append(inbox)
             self._fill()
             job = self._next(inbox)
-        self._fill()
 
     def _next(self, inbox: queue.SimpleQueue[Job | None]) -> Job | None:
         try:
@@ -92,7 +113,7 @@ class Workers:
             with self._lock:
                 if inbox in self._idle:
                     self._idle.remove(inbox)
-                    self._threads -= 1
+                    self.threads -= 1
                     return None
-            # A job was handed over in the same moment.
-            return inbox.get()
+            # A job was handed over in the same moment: two threads must meet to the microsecond for it.
+            return inbox.get()  # pragma: no cover - see above

@@ -83,6 +83,8 @@ def _prepared(
 
     async def work() -> None:
         seeds = [each for root in roots for each in await _seeds(root, spoken_words)]
+        for each in given:
+            await _settled(each)  # a sum stands for its losses, and may be read afterwards as they may
         traces = _traces(seeds, index)
         propagate = _walked if strategy is None else strategy.propagate
         await _together([_bound(propagate, trace) for trace in traces])

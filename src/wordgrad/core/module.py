@@ -30,6 +30,10 @@ class Module(ABC):
         """Run the program once for each input, concurrently, each in its own worker thread; results in order."""
         return dispatch.map(self, inputs)
 
+    async def abatch(self, inputs: Sequence[Any]) -> list[Any]:
+        """`batch()` for async code."""
+        return await dispatch.amap(self, inputs)
+
     def named_parameters(self) -> Iterator[tuple[str, Variable]]:
         """Each Variable that requires grad with its attribute path, in the order of definition, each once."""
         seen: set[int] = set()

@@ -78,7 +78,7 @@ class _Call(Function):
         self.description = made_by.description
         self.turn = inspect.iscoroutinefunction(made_by.fn)
         self.thread = not self.turn
-        self.exclusive = made_by.fn if made_by.exclusive else None
+        self.exclusive = _identity(made_by.fn) if made_by.exclusive else None
 
     def forward(self, node: Node, inputs: tuple[Result, ...]) -> Result | Awaitable[Result]:
         """Run the body in its thread or on the loop; a failed input passes through."""
@@ -225,6 +225,15 @@ def _filled(value: Any, values: Sequence[object]) -> Any:  # noqa: ANN401 - any 
     if isinstance(value, tuple):
         return _tuple_like(value, [_filled(each, values) for each in value])
     return value
+
+
+def _identity(fn: Callable[..., object]) -> Hashable:
+    # By equality where there is one: each `db.write` is another object, and they must not overlap.
+    try:
+        hash(fn)
+    except TypeError:
+        return id(fn)
+    return fn
 
 
 def _tuple_like(value: tuple[object, ...], items: list[object]) -> tuple[object, ...]:
