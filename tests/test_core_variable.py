@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 import wordgrad as wg
 from engines import Model, prompt, texts
+from wordgrad.types import Price, Usage
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 16
 
@@ -316,14 +317,17 @@ async def test_reading_in_an_event_loop_says_await() -> None:
 
 
 def test_trace_shows_what_was_sent() -> None:
-    """`v.trace()` lists each call with its exact messages and its reply."""
-    model = Model("done")
+    """`v.trace()` lists each call with its exact messages, its reply, its usage and what it cost."""
+    model = Model("done", price=Price(input_usd=1_000_000, output_usd=2_000_000))
     output = wg.llm_call("Be brief.", wg.join(["What", "now?"], " "), engine=model)
     (joined, asked) = output.trace()
 
     assert (joined.function, joined.inputs, joined.output) == ("join", ("What", "now?"), "What now?")
     assert (asked.function, asked.inputs, asked.output) == ("llm", ("Be brief.", "What now?"), "done")
-    assert [call.request for call in asked.calls] == [call.request for call in model.history]
+    (call,) = asked.calls
+    assert (call.engine, call.request) == (model.name, model.history[0].request)
+    assert (call.completion.text, call.completion.usage) == ("done", Usage(input_tokens=6, output_tokens=1))
+    assert call.cost_usd == 8
 
 
 def test_mermaid_shows_a_pending_graph() -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pydantic import BaseModel
 
 from wordgrad.errors import UsageError
-from wordgrad.types import JSON, Completion, Finish, Request
+from wordgrad.types import JSON, Completion, Engine, Finish, Request
 
 
 class Opaque(ABC):
@@ -28,6 +28,14 @@ class EngineCall:
     engine: str
     request: Request
     completion: Completion
+    cost_usd: float | None
+    """By the engine's price; None where that is not known. A reply that was there already was not paid again."""
+
+    @classmethod
+    def of(cls, engine: Engine, request: Request, completion: Completion) -> EngineCall:
+        """A call of `engine`, with what its reply costs."""
+        cost = None if engine.price is None else engine.price.cost_usd(completion.usage)
+        return cls(engine.name, request, completion, cost)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

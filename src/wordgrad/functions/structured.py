@@ -8,35 +8,37 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from wordgrad import prompts
+from wordgrad.core.value import EngineCall
 from wordgrad.errors import UnreadableReply
-from wordgrad.types import Completion, Engine, Request
+from wordgrad.types import Engine, Request
 
 Form = TypeVar("Form", bound=BaseModel)
 
 _AGAIN = "Reply with the JSON only."
 
 
-async def ask(engine: Engine, request: Request, form: type[Form]) -> tuple[Form, list[Completion]]:
+async def ask(engine: Engine, request: Request, form: type[Form]) -> tuple[Form, tuple[EngineCall, ...]]:
     """Ask for a reply that fits `form`; an unreadable, cut or refused one may be repaired once.
 
     The engine's own schema mode is used where it declares one, else the schema is told in words.
 
     Returns:
-        The reply, and the completions it took: one or two.
+        The reply, and the calls it took: one or two.
 
     Raises:
         UnreadableReply: The repair did not fit either.
         EngineError: The engine could not be reached.
     """
     asked = _with_form(engine, request, form)
-    first = await engine.complete(asked)
+    first = EngineCall.of(engine, asked, await engine.complete(asked))
     try:
-        return prompts.read_json(prompts.whole(first), form), [first]
+        return prompts.read_json(prompts.whole(first.completion), form), (first,)
     except UnreadableReply as error:
-        again = prompts.asked_again(asked.messages, first.text, [str(error)], form=_AGAIN)
-    second = await engine.complete(replace(asked, messages=again.messages, template=again.template))
+        prompt = prompts.asked_again(asked.messages, first.completion.text, [str(error)], form=_AGAIN)
+    again = replace(asked, messages=prompt.messages, template=prompt.template)
+    second = EngineCall.of(engine, again, await engine.complete(again))
     try:
-        return prompts.read_json(prompts.whole(second), form), [first, second]
+        return prompts.read_json(prompts.whole(second.completion), form), (first, second)
     except UnreadableReply as error:
         raise UnreadableReply(
             f"{engine.name} gave no reply in the asked form, and its repair had none: {error}"

@@ -90,7 +90,7 @@ class TextLoss(_Judge):
                 "max_tokens, or choose another judge",
                 retryable=False,
             )
-        return Result(value=completion.text.strip(), calls=(EngineCall(engine.name, request, completion),))
+        return Result(value=completion.text.strip(), calls=(EngineCall.of(engine, request, completion),))
 
 
 class _Verdict(BaseModel):
@@ -133,8 +133,7 @@ class JudgeLoss(_Judge):
             UnreadableReply: The judge's reply was no verdict, and neither was its repair.
         """
         engine, request = resolve(self.engine), self.request(case, prompts.judge_score, _Verdict)
-        verdict, completions = await ask(wrapped(engine), request, _Verdict)
-        calls = tuple(EngineCall(engine.name, request, each) for each in completions)
+        verdict, calls = await ask(wrapped(engine), request, _Verdict)
         return replace(self.judged(verdict.critique, verdict.score), calls=calls)
 
 
