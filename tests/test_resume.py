@@ -252,16 +252,20 @@ def test_after_an_outage_another_path_may_be_taken(store: Path) -> None:
     assert values == ["a a!!", "b b!!"]
 
 
-def test_what_a_spent_budget_refused_is_asked_with_a_larger_one(store: Path) -> None:
-    """A run that its time limit ended goes on when it is resumed with more time."""
+NOTHING = pytest.mark.parametrize("budget", [wg.Budget(seconds=0), wg.Budget(calls=0)], ids=["seconds", "calls"])
+
+
+@NOTHING
+def test_a_run_that_its_budget_ended_goes_on_with_a_larger_one(store: Path, budget: wg.Budget) -> None:
+    """What was refused at the end is asked when the run is resumed with more."""
     engine = RuleEngine(echo)
     ids: list[str] = []
-    with pytest.raises(wg.NodeError, match="seconds"):  # noqa: PT012, SIM117 - the run ends inside
-        with wg.Run(store, budget=wg.Budget(seconds=0)) as run:
+    with pytest.raises(wg.NodeError, match="is spent"):  # noqa: PT012, SIM117 - the run ends inside
+        with wg.Run(store, budget=budget) as run:
             ids.append(run.id)
             _ = ask(engine, "one").value
 
-    with wg.Run(store, resume=ids[0], budget=wg.Budget(seconds=LIMIT_S)):
+    with wg.Run(store, resume=ids[0]):
         value = ask(engine, "one").value
 
     assert value == "one!"
@@ -270,17 +274,18 @@ def test_what_a_spent_budget_refused_is_asked_with_a_larger_one(store: Path) -> 
 # ---- decisions of the clock and the budget
 
 
-def test_what_the_clock_refused_stays_refused(store: Path) -> None:
-    """A program that survived the end of its time takes the same way when it is resumed with more of it."""
+@NOTHING
+def test_what_a_budget_refused_stays_refused(store: Path, budget: wg.Budget) -> None:
+    """A program that went on without an answer takes the same way when it is resumed, with whatever limits."""
     engine = RuleEngine(echo)
-    with wg.Run(store, budget=wg.Budget(seconds=0)) as run:
+    with wg.Run(store, budget=budget) as run:
         before = value_or_error(ask(engine, "one"))
 
-    with wg.Run(store, resume=run.id, budget=wg.Budget(seconds=LIMIT_S)):
+    with wg.Run(store, resume=run.id):
         after = value_or_error(ask(engine, "one"))
 
     assert (after, engine.history) == (before, ())
-    assert before.startswith("the budget of 0 seconds is spent")
+    assert before.startswith("the budget of 0 ")
 
 
 def test_seconds_before_an_interruption_are_spent(store: Path) -> None:

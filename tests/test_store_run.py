@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sqlite3
@@ -10,14 +11,19 @@ import subprocess
 import sys
 import textwrap
 import threading
+import traceback
 from pathlib import Path
 
 import anyio
 import pytest
 
 import wordgrad as wg
+from wordgrad.engines import get_engine
+from wordgrad.engines.openai import OpenAIEngine
+from wordgrad.store.database import Database
 from wordgrad.testing import RuleEngine
-from wordgrad.types import Completion, Price, Request, Sampling, Usage
+from wordgrad.testing.server import Answer, FakeServer
+from wordgrad.types import Completion, Message, Price, Request, Sampling, Usage
 
 LIMIT_S = 60
 SMALL = Sampling(max_tokens=10)
@@ -190,6 +196,22 @@ def test_identical_requests_pay_once() -> None:
     assert (values, len(engine.history), calls) == (["same!"] * 64, 1, 1)
 
 
+def test_two_objects_for_one_model_ask_once() -> None:
+    """The request decides, not the Engine object: two that name the same model share a flight and its reply."""
+    first, second = echo(), echo()
+    with wg.Run():
+        values = [each.value for each in [ask(engine, "same") for engine in (first, second) * 4]]
+
+    assert (values, len(first.history) + len(second.history)) == (["same!"] * 8, 1)
+
+
+def test_threads_that_name_a_spec_get_one_engine() -> None:
+    """An engine is made once for each spec, also where many threads ask for it at the same time: it holds limits."""
+    made = wg.map(get_engine, ["openai:m@http://127.0.0.1:9/v1"] * 16)
+
+    assert len({id(each) for each in made}) == 1
+
+
 def test_another_sample_index_is_another_draw() -> None:
     """Whoever wants another reply to the same request gives another sample index."""
     numbers = iter(range(10))
@@ -242,6 +264,38 @@ def test_without_the_cache_a_run_asks_itself(store: Path) -> None:
     for _ in range(2):
         with wg.Run(store):
             _ = ask(engine, "same").value
+
+    assert len(engine.history) == 2
+
+
+def test_a_shared_reply_is_the_whole_one(store: Path) -> None:
+    """Of several runs' replies the first that may be shared is taken, with its finish and its usage; it costs nothing."""
+    refused = Completion(text="no", finish="refusal")
+    wanted = Completion(text="well", usage=Usage(input_tokens=7, output_tokens=3), model="rule")
+    for each in (refused, wanted):
+        with wg.Run(store):
+            _ = ask(RuleEngine(lambda _, each=each: each), "same").value
+    silent = RuleEngine(lambda _: AssertionError("asked"))
+    with wg.Run(store, cache=True) as run:
+        shared = ask(silent, "same").trace()[0].calls[0].completion
+
+    with wg.Run(store, resume=run.id) as resumed:
+        replayed = ask(silent, "same").trace()[0].calls[0].completion
+
+    assert (shared, replayed) == (wanted, wanted)
+    assert (resumed.usage.calls, resumed.usage.input_tokens, resumed.usage.cost_usd) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("purpose", ["judge", "backward", "optimize"])
+def test_a_cut_reply_is_shared_as_forward_text_only(store: Path, purpose: str) -> None:
+    """Whoever would reject a cut reply is not given another run's."""
+    cut = Completion(text="no", finish="length", usage=Usage(input_tokens=1))
+    engine = RuleEngine(lambda _: cut)
+    request = Request(messages=(Message("user", ("hello",)),), purpose=purpose)  # type: ignore[arg-type]
+
+    for _ in range(2):
+        with wg.Run(store, cache=True) as run:
+            assert anyio.run(run.wrap(engine).complete, request) == cut
 
     assert len(engine.history) == 2
 
@@ -385,6 +439,155 @@ def test_nothing_is_written_without_a_store(tmp_path: Path, monkeypatch: pytest.
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_sqlite_keeps_beside_the_store_is_private_too(tmp_path: Path) -> None:
+    """The log of changes and its index have the file's mode; every folder that is made has the folder's."""
+    store = tmp_path / "a" / "b" / "runs.db"
+    with wg.Run(store):
+        modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in (tmp_path / "a").rglob("*")}
+
+    assert modes == {"b": 0o700, "runs.db": 0o600, "runs.db-wal": 0o600, "runs.db-shm": 0o600}
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+
+
+def test_usage_can_be_read_after_the_run() -> None:
+    """What a run has used stays readable when it has ended."""
+    with wg.Run() as run:
+        _ = ask(echo(), "one").value
+
+    assert run.usage.calls == 1
+
+
+def test_what_outlives_its_run_fails() -> None:
+    """A call that is still out when its run ends cannot be recorded: reading it is an error, and does not hang."""
+    engine = _Slow()
+    with wg.Run():
+        late = ask(engine, "one")
+        assert engine.wait()
+    engine.release()
+
+    with pytest.raises(wg.NodeError, match="has ended"):
+        _ = late.value
+
+
+def test_one_bad_change_does_not_undo_the_others(store: Path) -> None:
+    """Of changes that are committed together one that cannot be made fails alone."""
+    with Database(store) as database:
+
+        def insert(name: str) -> object:
+            return database.write(lambda connection: connection.execute("INSERT INTO texts VALUES (?, '')", (name,)))
+
+        made = [insert(name) for name in ("a", "b", "a", "c")]
+        outcomes = [type(each.exception(LIMIT_S)) for each in made]  # type: ignore[attr-defined]
+
+    assert outcomes == [type(None), type(None), wg.StoreError, type(None)]
+    assert rows(store, "SELECT hash FROM texts ORDER BY hash") == [("a",), ("b",), ("c",)]
+
+
+def test_a_run_that_is_resumed_twice_at_once_is_told_so(store: Path) -> None:
+    """Two processes that go on with one run would disagree: the second to come to a place fails."""
+    with wg.Run(store) as run:
+        pass
+    with wg.Run(store, resume=run.id):
+        with wg.Run(store, resume=run.id):
+            _ = ask(echo(), "one").value
+
+        with pytest.raises(wg.NodeError, match="another process goes on with the same run"):
+            _ = ask(echo(), "one").value
+
+
+_FILLS_THE_DISK = """
+import resource, sys
+import wordgrad as wg
+from wordgrad.testing import RuleEngine
+
+engine = RuleEngine(lambda request: request.messages[-1].text[:4])
+with wg.Run(sys.argv[1]) as run:
+    print(run.id, flush=True)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+    try:
+        for number in range(1_000):
+            print(wg.llm_call(None, f"{number:04}" + 30_000 * "x", engine=engine).value, flush=True)
+    except wg.NodeError as error:
+        print(f"{type(error.__cause__).__name__}: {error.__cause__}", flush=True)
+"""
+
+
+def test_a_full_disk_loses_nothing(store: Path) -> None:
+    """When no more can be written the call fails with what to do, and all that was delivered is replayed later."""
+    made = subprocess.run(
+        [sys.executable, "-c", _FILLS_THE_DISK, str(store)], capture_output=True, text=True, timeout=LIMIT_S, check=True
+    )
+    run, *delivered, error = made.stdout.splitlines()
+    silent = RuleEngine(lambda _: AssertionError("asked again"))
+    with wg.Run(store, resume=run):
+        replayed = [
+            wg.llm_call(None, f"{number:04}" + 30_000 * "x", engine=silent).value for number in range(len(delivered))
+        ]
+
+    assert replayed == delivered != []
+    assert error.startswith(f"StoreError: the store {store}: ")
+    assert "free some space and resume the run" in error
+
+
+def test_a_read_only_store_is_refused(store: Path) -> None:
+    """A file that cannot be written is named, with what to do."""
+    with wg.Run(store):
+        pass
+    with store.open("r+b") as file:
+        file.seek(18)
+        file.write(b"\x03")  # a later format than this SQLite writes: it may only read, whoever the user is
+
+    with pytest.raises(wg.StoreError, match=r"runs\.db.*cannot be written; change its permissions"):
+        wg.Run(store)
+
+
+def test_a_store_damaged_inside_is_refused(store: Path) -> None:
+    """Damage behind a good header is found when the run is read, and named."""
+    with wg.Run(store) as run:
+        for number in range(50):
+            _ = ask(echo(), f"{number}" * 50).value
+    with store.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (store.stat().st_size - 4096))
+
+    with pytest.raises(wg.StoreError, match=r"runs\.db.*damaged"):
+        wg.Run(store, resume=run.id)
+
+
+KEY = "sk-planted-secret-0123456789"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(text="well"),
+        Answer(status=400, text=f"no: {KEY}"),
+        Answer(status=401, text=f"Incorrect API key provided: {KEY}"),
+        Answer(status=503, text=f"busy: {KEY}", headers={"retry-after": "3600"}),
+        Answer(raw=f'{{"key": "{KEY}"'.encode(), status=404),
+    ],
+    ids=["200", "400", "401", "503", "no JSON"],
+)
+def test_a_key_stays_out_of_everything(store: Path, answer: Answer, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever a server does, its key is in no file of the store, no error with all its causes, and no log."""
+    caplog.set_level(logging.DEBUG)
+    shown = ""
+    with FakeServer(lambda _: answer) as server:
+        engine = OpenAIEngine("openai:m", "m", base_url=f"{server.address}/v1", api_key=KEY)
+        with wg.Run(store):
+            try:
+                _ = wg.llm_call(None, "hello", engine=engine, options=SMALL).value
+            except wg.NodeError as error:
+                shown = "".join(traceback.format_exception(error)) + repr(error.__cause__)
+            kept = b"".join(each.read_bytes() for each in sorted(store.parent.iterdir()))
+        anyio.run(engine.aclose)
+        sent = server.headers[0]["authorization"]
+
+    assert sent == f"Bearer {KEY}"
+    assert [line for line in f"{shown}\n{vars(engine)}\n{caplog.text}".splitlines() if KEY in line] == []
+    assert KEY.encode() not in kept
+
+
 def test_a_newer_schema_is_refused(store: Path) -> None:
     """A store that a newer wordgrad wrote is not touched; the message says to upgrade."""
     with wg.Run(store):
@@ -526,6 +729,45 @@ async def test_a_flight_outlives_a_caller_that_left() -> None:
     assert (value, engine.asked) == ("late", 1)
 
 
+@pytest.mark.anyio
+async def test_a_flight_ends_with_its_last_caller() -> None:
+    """When all callers of a request have left, it is cancelled; who asks then has a flight of its own."""
+    engine = _Deaf()
+    with wg.Run():
+        with anyio.fail_after(LIMIT_S):
+            async with anyio.create_task_group() as group:
+                for each in [ask(engine, "same"), ask(engine, "same")]:
+                    group.start_soon(_waited, each)
+                await anyio.to_thread.run_sync(engine.out.wait, LIMIT_S)
+                group.cancel_scope.cancel()
+            cancelled = await anyio.to_thread.run_sync(engine.cancelled.wait, LIMIT_S)
+            value = (await ask(engine, "same")).value
+
+    assert (value, cancelled, len(engine.history)) == ("well", True, 1)
+
+
+async def _waited(variable: wg.Variable) -> None:
+    await variable
+
+
+class _Deaf(RuleEngine):
+    """Never answers its first call."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: "well")
+        self.out = threading.Event()
+        self.cancelled = threading.Event()
+
+    async def complete(self, request: Request) -> Completion:
+        if not self.out.is_set():
+            self.out.set()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                self.cancelled.set()
+        return await super().complete(request)
+
+
 class _Slow(RuleEngine):
     """Answers when it is released, from whatever loop."""
 
@@ -538,8 +780,12 @@ class _Slow(RuleEngine):
     def cancel(self) -> None:
         """Set by the test."""
 
+    def wait(self) -> bool:
+        """Whether it was asked in time."""
+        return self._started.wait(LIMIT_S)
+
     async def started(self) -> None:
-        await anyio.to_thread.run_sync(lambda: self._started.wait(LIMIT_S))
+        await anyio.to_thread.run_sync(self.wait)
 
     def release(self) -> None:
         self._go.set()

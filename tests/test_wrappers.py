@@ -1,4 +1,4 @@
-"""What stands around an engine: retries, limits, and the key that makes two requests the same."""
+"""What stands around an engine: retries, limits, budgets, a breaker, and the key that makes two requests the same."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import anyio.lowlevel
 import pytest
 
 import wordgrad as wg
+from wordgrad.engines.breaker import Breaker
+from wordgrad.engines.budgeted import Budgeted, Meter
 from wordgrad.engines.key import request_key
 from wordgrad.engines.limited import Limited
+from wordgrad.engines.preflight import preflight
+from wordgrad.engines.prices import price_of
 from wordgrad.engines.retried import Retried
-from wordgrad.testing import RuleEngine
-from wordgrad.types import Completion, Engine, ImageData, Message, Request, Sampling, Usage
+from wordgrad.testing import RuleEngine, VirtualClock
+from wordgrad.types import Completion, Engine, ImageData, Message, Price, Request, Sampling, Usage
 
 LIMIT_S = 30
 
@@ -243,6 +247,216 @@ async def test_a_failed_call_gives_its_place_back() -> None:
         completion = await limited.complete(HELLO)
 
     assert completion.text == "well"
+
+
+# ---- budgets
+
+ESTIMATE = 1 + 16 + 10
+"""Tokens that a call of `spend` reserves: its question, what marks a message, the output limit."""
+
+
+def spend(engine: RuleEngine, calls: int) -> list[BaseException | None]:
+    """So many calls at once; what became of each."""
+    pending = [
+        wg.llm_call(None, f"q{number}", engine=engine, options=Sampling(max_tokens=10)) for number in range(calls)
+    ]
+    return [_cause(each) for each in pending]
+
+
+def _cause(variable: wg.Variable) -> BaseException | None:
+    try:
+        _ = variable.value
+    except wg.NodeError as error:
+        return error.__cause__
+    return None
+
+
+def counting(tokens: int) -> RuleEngine:
+    """An engine whose server counts so many tokens a call, at a dollar each; calls take a round."""
+    usage = Usage(input_tokens=tokens - 10, output_tokens=10)
+    price = Price(input_usd=1_000_000, output_usd=1_000_000)
+    return RuleEngine(lambda _: Completion(text="", usage=usage), clock=VirtualClock(), price=price)
+
+
+@pytest.mark.parametrize(
+    "budget", [wg.Budget(tokens=50 * ESTIMATE), wg.Budget(usd=50 * ESTIMATE)], ids=["tokens", "usd"]
+)
+def test_an_estimate_is_overshot_by_the_calls_in_flight_only(budget: wg.Budget) -> None:
+    """Where a server counts 10 tokens more than was estimated, 50 calls in flight spend 500 too much, and no more."""
+    engine = counting(ESTIMATE + 10)
+    with wg.Run(budget=budget) as run:
+        outcomes = spend(engine, 60)
+
+    used = run.usage
+    assert [type(each) for each in outcomes].count(wg.BudgetExceeded) == 10
+    assert (used.calls, used.input_tokens + used.output_tokens) == (50, 50 * ESTIMATE + 500)
+
+
+@pytest.mark.parametrize(
+    "budget", [wg.Budget(tokens=50 * ESTIMATE), wg.Budget(usd=50 * ESTIMATE)], ids=["tokens", "usd"]
+)
+def test_a_call_that_only_reservations_block_waits(budget: wg.Budget) -> None:
+    """Calls that use less than they reserved make room for those that had none: in the end all are answered."""
+    engine = counting(12)
+    with wg.Run(budget=budget):
+        outcomes = spend(engine, 60)
+
+    assert engine.clock is not None
+    assert (outcomes, engine.clock.rounds) == ([None] * 60, 2)
+
+
+def test_a_call_that_spending_blocks_is_refused() -> None:
+    """What is left of the budget is less than the next call may need: it is refused, with the figures."""
+    engine = counting(ESTIMATE)
+    with wg.Run(budget=wg.Budget(tokens=ESTIMATE + 1)):
+        outcomes = [spend(engine, 1)[0], spend(engine, 2)[1]]
+
+    assert outcomes[0] is None
+    assert str(outcomes[1]) == "the budget of 28 tokens is spent: 27 used, and the next call may need 27 more"
+
+
+def test_a_failed_attempt_gives_its_reservation_back() -> None:
+    """A budget with room for one call at a time has room for the second attempt."""
+    replies = iter([status(503), status(503), "well"])
+    engine = RuleEngine(lambda _: next(replies))
+    with wg.Run(budget=wg.Budget(tokens=ESTIMATE)):
+        outcomes = spend(engine, 1)
+
+    assert (outcomes, len(engine.history)) == ([None], 3)
+
+
+def test_calls_are_never_overshot_by_retries() -> None:
+    """50 calls in flight that all fail once share 70 attempts: not one more goes out."""
+    failed: set[str] = set()
+
+    def once(request: Request) -> str | wg.EngineError:
+        question = request.messages[-1].text
+        if question in failed:
+            return "well"
+        failed.add(question)
+        return status(503)
+
+    engine = RuleEngine(once)
+    with wg.Run(budget=wg.Budget(calls=70)) as run:
+        outcomes = spend(engine, 50)
+
+    assert (len(engine.history), run.usage.calls) == (70, 70)
+    assert [each is None for each in outcomes].count(True) == 20
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "request_",
+    [
+        replace(HELLO, messages=(Message("user", ("hello", ImageData("image/png", b"one"))),)),
+        replace(HELLO, schema={"description": "x" * 200}),
+        replace(HELLO, messages=HELLO.messages * 8),
+    ],
+    ids=["image", "schema", "many messages"],
+)
+async def test_the_estimate_counts_all_that_is_sent(request_: Request) -> None:
+    """Images, the schema and the frame of each message are part of what a call may need."""
+    meter = Meter(wg.Budget(tokens=60), clock=lambda: 0.0)
+    engine = failing()
+    budgeted = Budgeted(engine, meter)
+
+    with anyio.fail_after(LIMIT_S), pytest.raises(wg.BudgetExceeded):
+        await budgeted.complete(request_)
+
+    assert (await budgeted.complete(HELLO)).text == "well"
+
+
+@pytest.mark.parametrize(("calls", "expected"), [(9, True), (10, False)])
+def test_time_must_be_left_at_the_pace_so_far(calls: int, expected: bool) -> None:
+    """After 10 calls in 50 of 100 seconds, 9 more would end in time, and 10 would not."""
+    meter = Meter(wg.Budget(seconds=100), clock=lambda: 50.0, calls=10)
+
+    assert meter.affords(calls) is expected
+
+
+def test_limits_can_be_changed_on_the_way() -> None:
+    """`limit` holds from then on, and counts what was spent before."""
+    engine = RuleEngine(lambda _: "")
+    with wg.Run(budget=wg.Budget(calls=1)) as run:
+        before = spend(engine, 2)
+        run.limit(wg.Budget(calls=2))
+        after = [_cause(wg.llm_call(None, each, engine=engine)) for each in ("other", "third")]
+
+    assert [type(each) for each in (*before, *after)] == [type(None), wg.BudgetExceeded] * 2
+
+
+def test_prices_are_looked_up_without_a_network() -> None:
+    """A known model has its list price, an unknown one none: a guess would let a limit on money fail."""
+    known = price_of("gpt-4o")
+
+    assert known is not None
+    assert 0 < known.input_usd < known.output_usd
+    assert price_of("nobody's model") is None
+
+
+# ---- the breaker and the preflight
+
+
+@pytest.mark.anyio
+async def test_a_server_that_refuses_everything_is_asked_no_more() -> None:
+    """After three permanent errors in a row calls fail at once, with the server's last words."""
+    engine = failing(*[status(401 + number, retryable=False) for number in range(9)])
+    breaker = Breaker(engine, errors=3)
+    for _ in range(3):
+        with pytest.raises(wg.EngineError):
+            await breaker.complete(HELLO)
+
+    with pytest.raises(wg.EngineError, match=r"refused 3 calls in a row.*status 403"):
+        await breaker.complete(HELLO)
+
+    assert engine.asked == 3
+
+
+@pytest.mark.anyio
+async def test_a_reply_closes_the_breaker() -> None:
+    """Errors count in a row only, and those that can pass do not count."""
+    bad, busy = status(400, retryable=False), status(503)
+    answers: list[wg.EngineError | None] = [bad, busy, bad, None, bad, bad]
+
+    async def answer(number: int) -> Completion:
+        error = answers[number] if number < len(answers) else None
+        if error is not None:
+            raise error
+        return Completion(text="well")
+
+    breaker = Breaker(Plain(answer), errors=3)
+    said = []
+    for _ in range(7):
+        try:
+            said.append((await breaker.complete(HELLO)).text)
+        except wg.EngineError as error:
+            said.append(str(error.status))
+
+    assert said == ["400", "503", "400", "well", "400", "400", "well"]
+
+
+def test_the_preflight_asks_each_engine_once() -> None:
+    """Before a run each engine is asked one small thing, in order; the same one in two roles is one."""
+    asked: list[str] = []
+
+    def named(name: str) -> RuleEngine:
+        return RuleEngine(lambda request: asked.append(f"{name} {request.purpose}") or "ready", name=name)  # type: ignore[func-returns-value]
+
+    first, second = named("first"), named("second")
+    with wg.Run() as run:
+        preflight([first, second, first])
+
+    assert (asked, run.usage.calls) == (["first preflight", "second preflight"], 2)
+
+
+def test_the_preflight_says_what_is_wrong() -> None:
+    """The first engine that does not answer ends it, with its own words."""
+    down = RuleEngine(lambda _: status(401, retryable=False))
+
+    with wg.Run(), pytest.raises(wg.EngineError, match="status 401"):
+        preflight([down])
+
+    assert len(down.history) == 1
 
 
 # ---- the key

@@ -37,13 +37,8 @@ class Replayed(Wrapper):
             return self._recorded(row, key, place=f"{'.'.join(map(str, index))}/{call}")
         try:
             completion = await self.inner.complete(request)
-        except EngineError as error:
+        except (EngineError, BudgetExceeded) as error:
             await self._ledger.placed(index, call, PlaceRow(key, error))
-            raise
-        except BudgetExceeded as error:
-            # What is spent says the same again when the run is resumed; the clock does not.
-            if error.kind == "seconds":
-                await self._ledger.placed(index, call, PlaceRow(key, error))
             raise
         await self._ledger.placed(index, call, PlaceRow(key, None))
         return completion
