@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
 
 import wordgrad as wg
 from project import BETTER, START, Project, Pupil, project
+from wordgrad import cli
 from wordgrad.store.database import Database
 from wordgrad.store.runs import runs
 from wordgrad.testing import RuleEngine
@@ -268,6 +271,52 @@ def test_a_resumed_run_uses_the_configuration_it_began_with(project: Project) ->
     assert (again["run"], again["calls"], again["steps"]) == (first["run"], first["calls"], 2)
 
 
+# ---- the engine that is used where none is named
+
+
+def without_engines(project: Project) -> None:
+    """Let the configuration name no engine."""
+    source = project.config.read_text(encoding="utf-8")
+    project.config.write_text(source.replace('engine = "fake"\n', ""), encoding="utf-8")
+
+
+def test_the_chosen_engine_is_printed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What answers where nothing is named, and why, is said once."""
+    without_engines(project)
+    monkeypatch.setenv("WORDGRAD_ENGINE", "fake")
+
+    code, out, _ = project.run("optimize", project.config)
+
+    assert (code, out.splitlines()[0]) == (0, "engine: fake (WORDGRAD_ENGINE is set)")
+    assert out.count("engine: ") == 1
+
+
+def test_a_resumed_run_keeps_the_engine_that_was_chosen(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that was set since does not change who answers."""
+    without_engines(project)
+    monkeypatch.setenv("WORDGRAD_ENGINE", "fake")
+    first = report(project)
+    monkeypatch.setenv("WORDGRAD_ENGINE", "other")
+    asked: list[str] = []
+    project.engine(lambda spec: asked.append(spec) or Pupil())  # type: ignore[func-returns-value]
+
+    again = project.json("runs", "resume", str(first["run"]))
+
+    assert (again["calls"], set(asked)) == (first["calls"], {"fake"})
+
+
+def test_missing_weights_are_told_with_the_command(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody downloads a gigabyte by surprise: without a terminal the command that does it is named, and no run made."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project.folder))
+    project.change('engine = "fake"', 'engine = "local"')
+
+    code, out, err = project.run("optimize", project.config)
+
+    assert (code, project.store.exists()) == (2, False)
+    assert "1.1 GB, licence Apache-2.0, from Hugging Face hub" in out
+    assert "models pull qwen2.5-coder-1.5b-instruct --yes` to download it" in err
+
+
 # ---- runs
 
 
@@ -370,7 +419,62 @@ def test_looking_makes_no_store(project: Project) -> None:
     assert (code, "no run was made yet" in err.replace("\n", " "), project.store.exists()) == (2, True, False)
 
 
+def test_what_no_terminal_can_show_is_escaped(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text in any script can be exported where the encoding has no signs for it."""
+    project.engine(Pupil({"value": "CAPITALS で答える"}))
+    run = str(report(project)["run"])
+    monkeypatch.setattr("sys.argv", ["wordgrad", "runs", "export", run, "--variable", "prompt"])
+    monkeypatch.setattr("sys.stdout", TextIOWrapper(BytesIO(), encoding="ascii"))
+
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    sys.stdout.flush()
+
+    assert caught.value.code == 0
+    assert sys.stdout.buffer.getvalue() == "CAPITALS で答える\n".encode("ascii", "backslashreplace")  # type: ignore[attr-defined]
+
+
+def test_only_runs_of_optimize_can_be_resumed(project: Project) -> None:
+    """Another command's run is told as such; it is listed with its score."""
+    project.run("eval", project.config)
+    (listed,) = project.json("runs", "list")
+
+    code, _, err = project.run("runs", "resume", listed["run"])
+    _, out, _ = project.run("runs", "list")
+
+    assert (listed["status"], listed["report"]["score"], "0.0%" in out) == ("done", 0.0, True)
+    assert (code, "is none of `wordgrad optimize`: run its command again" in err) == (2, True)
+
+
+def test_a_fault_of_our_own_keeps_its_traceback(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What neither the user's code nor a service caused is not dressed up: a report needs the whole of it."""
+    monkeypatch.setattr("wordgrad.cli.runs.kept.runs", json.loads)
+    report(project)
+
+    with pytest.raises(TypeError, match="the JSON object must be str"):
+        project.run("runs", "list")
+
+
 # ---- eval and estimate
+
+
+def test_eval_asks_its_engines_once_before(project: Project) -> None:
+    """A wrong key costs one call, and the exit code is that of a service."""
+    engine = RuleEngine(lambda _: wg.EngineError("refused", retryable=False, status=401), name="fake")
+    project.engine(engine)
+
+    code, _, err = project.run("eval", project.config)
+
+    assert (code, len(engine.history), "error: refused" in err) == (4, 1, True)
+
+
+def test_the_built_in_program_has_one_prompt(project: Project) -> None:
+    """Two prompts need a program of one's own, and so does none."""
+    project.change("[data]", '[variables.other]\nrole = "other"\ntext = "x"\n\n[data]')
+
+    code, _, err = project.run("estimate", project.config)
+
+    assert (code, "variables: the built-in program has one prompt, and 2 are named" in err) == (2, True)
 
 
 def test_eval_scores_the_configured_text(project: Project) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
 
 import anyio
 import pytest
@@ -12,8 +17,8 @@ import wordgrad as wg
 from wordgrad.engines import get_engine
 from wordgrad.engines.anthropic import AnthropicEngine
 from wordgrad.engines.openai import OpenAIEngine
-from wordgrad.testing.server import Answer, FakeServer
-from wordgrad.types import Completion, Engine, ImageData, Message, Request, Sampling
+from wordgrad.testing import Answer, FakeServer, RuleEngine
+from wordgrad.types import Completion, Engine, ImageData, Message, Request, Sampling, Usage
 
 KEY = "sk-planted-secret-0123456789"
 REQUEST = Request(messages=(Message("system", ("Be brief.",)), Message("user", ("Hello?",))))
@@ -95,19 +100,78 @@ def test_a_status_says_whether_another_attempt_can_help(make: Make, status: int,
 
 
 @ENGINES
-def test_retry_after_is_kept(make: Make) -> None:
-    """A server's wish for a pause reaches the retries."""
-    error = ask(make, Answer(status=429, text="slow down", headers={"retry-after": "7"}))
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("7", 7.0),
+        ("0.5", 0.5),
+        ("-3", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("soon", None),
+    ],
+)
+def test_a_servers_wish_for_a_pause_is_kept(make: Make, status: int, header: str | None, seconds: float | None) -> None:
+    """Retry-After reaches the retries in seconds or as a date; one that cannot be read, or is not there, is none."""
+    error = ask(make, Answer(status=status, text="slow", headers={} if header is None else {"retry-after": header}))
 
     assert isinstance(error, wg.EngineError)
-    assert error.retry_after_s == 7.0
+    assert (error.retryable, error.retry_after_s) == (True, seconds)
+
+
+@ENGINES
+def test_a_date_to_come_is_a_pause(make: Make) -> None:
+    """Retry-After as a date is the time until then, by this machine's clock."""
+    date = format_datetime(datetime.now(tz=UTC) + timedelta(seconds=100), usegmt=True)
+    error = ask(make, Answer(status=429, text="slow", headers={"retry-after": date}))
+
+    assert isinstance(error, wg.EngineError)
+    assert 50 < (error.retry_after_s or 0) <= 100
+
+
+@pytest.mark.parametrize("make", [chat, responses])
+def test_an_account_without_funds_is_not_asked_again(make: Make) -> None:
+    """OpenAI's 429 for a spent quota is no pause: the same call cannot succeed later."""
+    body = b'{"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}'
+    error = ask(make, Answer(status=429, raw=body))
+
+    assert isinstance(error, wg.EngineError)
+    assert (error.status, error.retryable) == (429, False)
+
+
+@ENGINES
+def test_the_servers_id_of_a_failed_request_is_kept(make: Make) -> None:
+    """What a provider's support asks for is on the error."""
+    error = ask(make, Answer(status=500, headers={"x-request-id": "r-1", "request-id": "r-1"}))
+
+    assert isinstance(error, wg.EngineError)
+    assert error.request_id == "r-1"
+
+
+@ENGINES
+def test_nobody_at_the_address_is_retryable(make: Make) -> None:
+    """A refused connection says who could not be reached."""
+    with pytest.raises(wg.EngineError, match="could not be reached") as caught:
+        completed(make("http://127.0.0.1:9"), REQUEST)
+
+    assert caught.value.retryable
+
+
+@ENGINES
+def test_a_slow_answer_is_waited_for(make: Make) -> None:
+    """Latency is no fault, and is measured."""
+    made = ask(make, Answer(text="Hi.", latency_s=0.05))
+
+    assert (made.text, made.latency_s >= 0.05) == ("Hi.", True)  # type: ignore[attr-defined]
 
 
 @ENGINES
 @pytest.mark.parametrize("fault", ["reset", "truncate"])
-def test_a_broken_connection_is_retryable(make: Make, fault: str) -> None:
-    """A reset or a body that stops in the middle is no reply."""
-    error = ask(make, Answer(fault=fault))
+@pytest.mark.parametrize("latency_s", [0.0, 0.02])
+def test_a_broken_connection_is_retryable(make: Make, fault: str, latency_s: float) -> None:
+    """A reset or a body that stops in the middle is no reply, at once or later."""
+    error = ask(make, Answer(fault=fault, latency_s=latency_s))
 
     assert isinstance(error, wg.EngineError)
     assert error.retryable
@@ -155,6 +219,148 @@ def test_a_reply_of_the_whole_limit_was_cut(make: Make) -> None:
     made = ask(make, Answer(output_tokens=20), replace(REQUEST, sampling=Sampling(max_tokens=20)))
 
     assert made.finish == "length"
+
+
+CUT = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "prompt_tokens_details": {"cached_tokens": 5}}
+WIRES = [
+    (
+        chat,
+        {
+            "id": "c",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "m",
+            "choices": [
+                {"index": 0, "finish_reason": "content_filter", "message": {"role": "assistant", "content": "I"}}
+            ],
+            "usage": CUT,
+        },
+    ),
+    (
+        responses,
+        {
+            "id": "r",
+            "object": "response",
+            "created_at": 0,
+            "model": "m",
+            "status": "incomplete",
+            "incomplete_details": {"reason": "content_filter"},
+            "output": [
+                {"type": "reasoning", "id": "x", "summary": []},
+                {
+                    "type": "message",
+                    "id": "m",
+                    "role": "assistant",
+                    "status": "incomplete",
+                    "content": [{"type": "output_text", "text": "I", "annotations": []}],
+                },
+            ],
+            "usage": {
+                "input_tokens": 7,
+                "input_tokens_details": {"cached_tokens": 5},
+                "output_tokens": 3,
+                "output_tokens_details": {"reasoning_tokens": 2},
+                "total_tokens": 10,
+            },
+            "parallel_tool_calls": False,
+            "tool_choice": "none",
+            "tools": [],
+        },
+    ),
+    (
+        claude,
+        {
+            "id": "a",
+            "type": "message",
+            "role": "assistant",
+            "model": "m",
+            "content": [{"type": "thinking", "thinking": "…", "signature": ""}, {"type": "text", "text": "I"}],
+            "stop_reason": "refusal",
+            "usage": {"input_tokens": 2, "cache_read_input_tokens": 5, "output_tokens": 3},
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "body"), WIRES)
+def test_a_filtered_reply_is_a_refusal(make: Make, body: dict[str, Any]) -> None:
+    """A filter of the server is told as a refusal; thoughts are no text, and what was read from a cache is counted."""
+    made = ask(make, Answer(raw=json.dumps(body).encode()))
+
+    assert isinstance(made, Completion)
+    assert (made.text, made.finish) == ("I", "refusal")
+    assert made.usage == Usage(input_tokens=7, output_tokens=3, cached_input_tokens=5)
+
+
+def test_a_failed_response_is_an_error() -> None:
+    """The Responses API may answer 200 with a failure inside."""
+    body = {**WIRES[1][1], "status": "failed", "error": {"code": "server_error", "message": "out of luck"}}
+    error = ask(responses, Answer(raw=json.dumps(body).encode()))
+
+    assert isinstance(error, wg.EngineError)
+    assert (error.retryable, "out of luck" in str(error)) == (True, True)
+
+
+@pytest.mark.parametrize(("make", "body"), WIRES[:2])
+def test_usage_may_be_missing(make: Make, body: dict[str, Any]) -> None:
+    """Some servers count nothing: the reply is taken, and its tokens are not known."""
+    made = ask(make, Answer(raw=json.dumps({**body, "usage": None}).encode()))
+
+    assert isinstance(made, Completion)
+    assert made.usage == Usage()
+
+
+def sent(make: Make, request: Request, **capabilities: bool) -> dict[str, Any]:
+    """The body that goes over the wire."""
+    with FakeServer() as server:
+        engine = make(server.address)
+        engine.capabilities = replace(engine.capabilities, **capabilities)  # type: ignore[misc]
+        completed(engine, request)
+        return server.requests[0]
+
+
+def test_conversations_and_sampling_go_over_the_wire() -> None:
+    """Each protocol has its own names for the same turns and limits."""
+    turns = (
+        Message("system", ("Be brief.",)),
+        Message("user", ("One?",)),
+        Message("assistant", ("1",)),
+        Message("user", ("Two?",)),
+    )
+    plain = replace(REQUEST, messages=turns, sampling=Sampling(max_tokens=9, stop=("END",)))
+    warm = replace(REQUEST, messages=turns, sampling=Sampling(max_tokens=9, temperature=0.5, top_p=0.9))
+
+    assert sent(chat, plain) == {
+        "model": "m",
+        "messages": [{"role": each.role, "content": each.text} for each in turns],
+        "max_tokens": 9,
+        "stop": ["END"],
+    }
+    assert sent(responses, warm) == {
+        "model": "m",
+        "input": [
+            {
+                "role": each.role,
+                "content": [{"type": "output_text" if each.role == "assistant" else "input_text", "text": each.text}],
+            }
+            for each in turns
+        ],
+        "max_output_tokens": 9,
+        "store": False,
+        "temperature": 0.5,
+        "top_p": 0.9,
+    }
+    assert sent(claude, plain) == {
+        "model": "m",
+        "system": "Be brief.",
+        "messages": [
+            {"role": each.role, "content": [{"type": "text", "text": each.text}]}
+            for each in turns
+            if each.role != "system"
+        ],
+        "max_tokens": 9,
+        "stop_sequences": ["END"],
+    }
 
 
 @ENGINES
@@ -217,6 +423,67 @@ def test_a_spec_that_names_no_engine_says_what_to_write(monkeypatch: pytest.Monk
 
     with pytest.raises(wg.UsageError, match=words):
         get_engine(spec)
+
+
+def test_a_spec_names_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Providers, models and addresses are what their specs say; one object for each spec."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    specs = [
+        "gpt-4o-named",
+        "openai:o3-named",
+        "anthropic:claude-named",
+        "claude-y",
+        "openai:a:b@http://127.0.0.1:1/v1/",
+        "local",
+    ]
+    made = [get_engine(spec) for spec in specs]
+
+    assert [(each.name, each.model, each.endpoint) for each in made] == [
+        ("gpt-4o-named", "gpt-4o-named", "https://api.openai.com/v1"),
+        ("openai:o3-named", "o3-named", "https://api.openai.com/v1"),
+        ("anthropic:claude-named", "claude-named", "https://api.anthropic.com"),
+        ("claude-y", "claude-y", "https://api.anthropic.com"),
+        ("openai:a:b@http://127.0.0.1:1/v1/", "a:b", "http://127.0.0.1:1/v1"),
+        ("local", "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf", "local"),
+    ]
+    assert [get_engine(spec) for spec in specs] == made
+    assert get_engine(made[0]) is made[0]
+    assert KEY not in f"{[vars(each) for each in made]}"
+
+
+def test_reasoning_models_take_no_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What OpenAI's models refuse is not declared."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+    assert [get_engine(spec).capabilities.temperature for spec in ("gpt-4.1-named", "gpt-5-named", "o4-named")] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_a_plugin_brings_its_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prefix that an installed package has an entry point for is handed to it."""
+    engine = RuleEngine(lambda _: "hi", name="theirs")
+    monkeypatch.setattr("wordgrad.plugins.find", lambda group, kind: {"theirs": lambda name: engine}.get(kind))
+
+    assert get_engine("theirs:any") is engine
+
+
+def test_anthropic_without_its_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK is optional: what to install is in the message."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    monkeypatch.setitem(sys.modules, "wordgrad.engines.anthropic", None)
+
+    with pytest.raises(wg.UsageError, match=r"pip install \"wordgrad\[anthropic\]\""):
+        get_engine("anthropic:claude-without-extra")
+
+
+@ENGINES
+def test_tokens_are_never_undercounted(make: Make) -> None:
+    """Without a tokenizer at hand a text has at most as many tokens as bytes."""
+    assert [make("http://127.0.0.1:1").count_tokens(text) for text in ("", "abc", "日本", "\ud800")] == [0, 3, 6, 3]
 
 
 def test_an_address_is_an_engine() -> None:

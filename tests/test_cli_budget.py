@@ -1,0 +1,210 @@
+"""Budgets of the main job, and going on after one was spent."""
+
+from __future__ import annotations
+
+import json
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import wordgrad as wg
+from project import BETTER, Project, Pupil, project
+from wordgrad.testing import RuleEngine
+from wordgrad.types import Price, Request
+
+__all__ = ["project"]
+
+WHOLE = 37
+"""Calls of the whole job; see test_cli."""
+
+
+class Timed(Pupil):
+    """Each call takes a second of the run's clock; those on training rows with the better text may take longer."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, late_s: float = 1.0) -> None:
+        super().__init__()
+        self.now_s = 0.0
+        self.late_s = late_s
+        clock = SimpleNamespace(time=time.time, monotonic=lambda: self.now_s)
+        monkeypatch.setattr("wordgrad.store.ledger.time", clock)
+
+    def _said(self, request: Request) -> object:  # type: ignore[override]
+        late = request.messages[-1].text.startswith("train") and "CAPITALS" in request.messages[0].text
+        self.now_s += self.late_s if late else 1.0
+        return super()._said(request)
+
+
+class Half(Pupil):
+    """Learns half: the words with an even number. So every step has something to learn."""
+
+    def _said(self, request: Request) -> object:  # type: ignore[override]
+        said = super()._said(request)
+        word = request.messages[-1].text
+        return word if request.purpose == "forward" and word[-1] in "13579" else said
+
+
+def told(project: Project, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    """The exit code, the report and stderr of `optimize`."""
+    code, out, err = project.run("optimize", project.config, "--json", *arguments)
+    return code, json.loads(out) if out else {}, err
+
+
+def same(report: dict[str, Any]) -> dict[str, Any]:
+    """The report without what differs between runs that found the same."""
+    return {key: value for key, value in report.items() if key not in ("run", "seconds")}
+
+
+@pytest.mark.parametrize("share", [0.35, 0.5, 0.7, 0.8, 0.9, 0.95])
+def test_money_ends_the_search_as_planned(project: Project, share: float) -> None:
+    """Wherever a limit in dollars ends the search, it is kept, and enough was held back to measure the end."""
+    price = Price(input_usd=1.0, output_usd=2.0)
+    project.change("steps = 2", "steps = 6")
+    project.engine(Half(price=price))
+    whole = told(project)[1]["cost_usd"]
+
+    code, found, _ = told(project, "--budget-usd", str(share * whole))
+
+    assert (code, found["status"], found["test"]["end"] is None) == (0, "budget", False)
+    assert found["cost_usd"] <= share * whole
+
+
+@pytest.mark.parametrize(("seconds", "status", "accepted"), [(12, "budget", 0), (40, "budget", 1), (70, "done", 1)])
+def test_time_ends_the_search_as_planned(
+    project: Project, monkeypatch: pytest.MonkeyPatch, seconds: int, status: str, accepted: int
+) -> None:
+    """A step begins only where time for it is left beside what the end's score takes."""
+    project.engine(Timed(monkeypatch))
+
+    code, found, _ = told(project, "--budget-seconds", str(seconds))
+
+    assert (code, found["status"], found["accepted"]) == (0, status, accepted)
+    assert found["test"]["end"] == float(accepted)
+    assert found["seconds"] <= seconds
+
+
+def test_the_message_says_what_was_spent(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time that ran out before the end's score is called time; the exit code is 3, and how to go on is said."""
+    project.engine(Timed(monkeypatch, late_s=100.0))
+
+    code, found, err = told(project, "--budget-seconds", "60")
+
+    assert (code, found["status"], found["test"]["end"]) == (3, "unmeasured", None)
+    assert "error: the budget of 60 seconds is spent" in err
+    assert "before the end score could be measured" in err
+    assert f"wordgrad runs resume {found['run']} --store {project.store} and a larger budget (--budget-calls" in err
+
+
+@pytest.mark.parametrize(
+    ("first", "larger", "code"),
+    [
+        (["--budget-calls", "3"], ["--budget-calls", "100"], 3),
+        (["--budget-calls", str(WHOLE)], ["--budget-calls", "100"], 0),
+        (["--budget-seconds", "1"], ["--budget-seconds", "100"], 3),
+        (["--budget-seconds", "40"], ["--budget-seconds", "100"], 0),
+    ],
+)
+def test_a_spent_budget_can_be_raised(
+    project: Project, monkeypatch: pytest.MonkeyPatch, first: list[str], larger: list[str], code: int
+) -> None:
+    """A run that its budget ended goes on with a larger one to what it would have found, and pays nothing twice."""
+    whole = told(project)[1]
+    engine = Timed(monkeypatch)
+    project.engine(engine)
+    ended, _, _ = told(project, *first)
+    run = project.json("runs", "list")[0]["run"]
+
+    resumed = project.json("runs", "resume", run, *larger)
+    again = project.json("runs", "resume", run)
+
+    assert (ended, same(resumed), len(engine.history)) == (code, same(whole), WHOLE)
+    assert same(again) == same(whole)
+
+
+def test_a_raised_budget_holds_too(project: Project) -> None:
+    """A resumed run stops at its new limit, and counts what it had used before."""
+    engine = Pupil()
+    project.engine(engine)
+    told(project, "--budget-calls", "3")
+    run = project.json("runs", "list")[0]["run"]
+
+    code, _, err = project.run("runs", "resume", run, "--budget-calls", "5")
+
+    assert (code, len(engine.history)) == (3, 5)
+    assert "error: the budget of 5 calls is spent: 5 used" in err
+
+
+def test_an_end_that_was_not_measured_can_be_measured(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more time the same end is scored; the search is not done again."""
+    whole = told(project)[1]
+    engine = Timed(monkeypatch, late_s=100.0)
+    project.engine(engine)
+    _, found, _ = told(project, "--budget-seconds", "60")
+
+    resumed = project.json("runs", "resume", found["run"], "--budget-seconds", "10000")
+
+    assert same(resumed) == same(whole)
+    assert len(engine.history) == WHOLE
+
+
+def test_a_budget_that_ends_inside_a_step_keeps_what_was_found(project: Project) -> None:
+    """Calls that the estimate of a step left out may end it in the middle: the text before it is the result."""
+
+    class Two(Pupil):
+        """Each rewrite is another text, so that a step takes more calls than it was begun for."""
+
+        def _said(self, request: Request) -> object:  # type: ignore[override]
+            if request.purpose == "optimize":
+                return {"value": f"{BETTER} {request.sample}"}
+            return super()._said(request)
+
+    project.engine(Two())
+
+    code, found, _ = told(project, "--budget-calls", "34")
+
+    assert (code, found["status"], found["steps"], found["calls"]) == (0, "budget", 0, 28)
+    assert found["test"] == {"n": 5, "start": 0.0, "end": 0.0}
+
+
+@pytest.mark.parametrize("purpose", ["backward", "optimize", "forward"])
+def test_a_service_that_fails_on_the_way_exits_4(project: Project, purpose: str) -> None:
+    """Whoever was asked, an outage is an outage, says how to go on, and the resumed run asks again."""
+    whole = told(project)[1]
+    down = True
+
+    class Down(Pupil):
+        def _said(self, request: Request) -> object:  # type: ignore[override]
+            if down and request.purpose == purpose:
+                return wg.EngineError("the server is gone", retryable=False, status=404)
+            return super()._said(request)
+
+    project.engine(Down())
+    code, out, err = project.run("optimize", project.config)
+    run = project.json("runs", "list")[0]["run"]
+    down = False
+
+    resumed = project.json("runs", "resume", run)
+
+    assert (code, "the server is gone" in err) == (4, True)
+    assert f"stopped; all is kept. Go on with: wordgrad runs resume {run} --store {project.store}\n" in out
+    assert {**same(resumed), "calls": 0} == {**same(whole), "calls": 0}
+
+
+def test_what_cannot_be_mended_by_going_on_offers_no_resumption(project: Project) -> None:
+    """A mistake in the configuration would only come up again."""
+    code, out, err = project.run("optimize", project.config, "--budget-usd", "1")
+
+    assert (code, "Go on with" in out + err) == (2, False)
+
+
+def test_the_default_store_needs_no_mention(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --store and WORDGRAD_STORE the commands that are offered are short."""
+    monkeypatch.delenv("WORDGRAD_STORE")
+    monkeypatch.setenv("XDG_DATA_HOME", str(project.folder))
+    project.engine(RuleEngine(lambda _: wg.EngineError("gone", retryable=False, status=401), name="fake"))
+
+    _, out, _ = project.run("optimize", project.config)
+
+    assert "--store" not in out
+    assert (project.folder / "wordgrad" / "runs.db").exists()
