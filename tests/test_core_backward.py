@@ -291,6 +291,13 @@ def test_no_grad_cuts_the_graph() -> None:
     assert not answer.requires_grad
 
 
+@pytest.mark.parametrize("made", [lambda text: wg.format("{t}", t=text), lambda text: text["key"]])
+def test_a_text_operation_is_no_judge(made: Callable[[wg.Variable], wg.Variable]) -> None:
+    """backward() on a filled template or an item, without a loss or a word, says what to do: it is not passed over."""
+    with pytest.raises(wg.GraphError, match=r"judges nothing: pass it to a loss, or .*output\.backward"):
+        made(prompt({"key": "value"})).backward()
+
+
 @pytest.mark.parametrize("said", [("a",), ("a", "b", "c")])
 def test_gradients_are_counted(said: tuple[str, ...]) -> None:
     """A rule that returns too few or too many gradients is an error that names it."""
@@ -470,6 +477,36 @@ def test_only_blamed_parts_get_feedback() -> None:
         judged(model, answer).backward()
 
     assert (texts(first), texts(second), model.count("backward")) == ([], ["Cite."], 1)
+
+
+def test_fused_leaves_the_blameless_alone() -> None:
+    """Of the parameters of a trace only those get feedback that the critic blames."""
+
+    def critic(request: Request) -> object:
+        fine = {"part": "P1", "verdict": "none", "change": "All of it."}
+        return {"parts": [fine, {"part": "P2", "verdict": "mine", "change": "Cite."}]}
+
+    model, first, second = Model(critic=critic), prompt("A", "first"), prompt("B", "second")  # type: ignore[arg-type]
+    answer = wg.BlackboxLLM(model, second)(wg.BlackboxLLM(model, first)("What?"))
+
+    with wg.backward_engine(model):
+        judged(model, answer).backward(strategy=wg.fused)
+
+    assert (texts(first), texts(second)) == ([], ["Cite."])
+
+
+def test_a_quote_is_from_the_trace() -> None:
+    """Words that stand in what the critic saw are kept as its quote; invented ones are dropped, and the change stays."""
+
+    def said(quote: str) -> list[tuple[str, str]]:
+        verdict = {"part": "P1", "verdict": "mine", "quote": quote, "change": "Name it."}
+        model, system = Model("In spring.", critic={"parts": [verdict]}), prompt()  # type: ignore[dict-item]
+        with wg.backward_engine(model):
+            judged(model, wg.BlackboxLLM(model, system)("When?")).backward()
+        return [(each.text, each.quote) for each in system.gradients]
+
+    assert said("In spring.") == [("Name it.", "In spring.")]
+    assert said("In summer.") == [("Name it.", "")]
 
 
 def test_an_unreadable_critic_loses_no_feedback() -> None:

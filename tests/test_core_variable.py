@@ -307,6 +307,13 @@ async def test_await_gives_the_variable() -> None:
 
 
 @pytest.mark.anyio
+async def test_await_of_what_is_there() -> None:
+    """A Variable that no call makes can be awaited as any other."""
+    with anyio.fail_after(10):
+        assert (await wg.Variable("Be brief.")).value == "Be brief."
+
+
+@pytest.mark.anyio
 async def test_reading_in_an_event_loop_says_await() -> None:
     """In async code a plain read of what was not awaited is an error, ready or not."""
     output = pending()
@@ -328,6 +335,11 @@ def test_trace_shows_what_was_sent() -> None:
     assert (call.engine, call.request) == (model.name, model.history[0].request)
     assert (call.completion.text, call.completion.usage) == ("done", Usage(input_tokens=6, output_tokens=1))
     assert call.cost_usd == 8
+
+
+def test_nothing_is_behind_a_leaf() -> None:
+    """What no call made has an empty trace."""
+    assert wg.Variable("Be brief.").trace() == []
 
 
 def test_mermaid_shows_a_pending_graph() -> None:

@@ -130,6 +130,45 @@ def test_an_async_function() -> None:
     assert fetch(wg.Variable("Rome")).value == "page of Rome"
 
 
+def test_an_async_functions_failures() -> None:
+    """An async function fails, observes and hands failures on as a sync one."""
+
+    @wg.function(on_error="feedback")
+    async def number(text: str) -> int:
+        await anyio.lowlevel.checkpoint()
+        return int(text)
+
+    @wg.function
+    async def broken(text: str) -> str:
+        raise ValueError("no such page")
+
+    written = prompt("seven", "number")
+    wg.MetricLoss(lambda output, target: 1.0)(number(number(written))).backward()
+
+    assert texts(written)[0].endswith("number failed with ValueError: invalid literal for int() with base 10: 'seven'")
+    with pytest.raises(wg.NodeError, match=r"broken.*no such page"):
+        broken("x").value  # noqa: B018 - reading is the act
+
+
+def test_what_has_no_json_form_is_handed_on() -> None:
+    """Outside a run a function may give any object, and the next function gets that object itself."""
+    lock = threading.Lock()
+    same = wg.function(lambda given: given is lock)
+
+    assert same(wg.function(lambda: lock)()).value is True
+
+
+def test_a_function_without_words_is_told_by_its_source() -> None:
+    """A critic of a function that has no description reads its docstring, else its source."""
+    model = Model()
+    count = wg.function(rule="critic")(lambda text: len(text.split()))  # counts the words
+
+    with wg.backward_engine(model):
+        count(prompt("one two three")).backward("Too many.")
+
+    assert "# counts the words" in model.asked("backward")[0]
+
+
 def test_a_functions_error_names_it() -> None:
     """By default a failing function fails what is computed from it, with one error that names the function."""
 
@@ -230,12 +269,12 @@ def test_a_rule_of_the_authors_own() -> None:
     """A rule may be a function of the call and its feedback; it says one thing for each input."""
 
     def rule(ctx: wg.Context, grads: Sequence[wg.Gradient]) -> Sequence[Feedback]:
-        return [f"{grads[0].text} ({ctx.inputs[0].value} → {ctx.output.value})", None]
+        return [f"{grads[0].text} ({ctx.roles[0]}: {ctx.inputs[0].value} → {ctx.output.value})", None]
 
     first, second = prompt("ab", "first"), prompt("cd", "second")
     wg.function(rule=rule)(lambda one, other: one + other)(first, second).backward("Wrong.")
 
-    assert (texts(first), texts(second)) == (["Wrong. (ab → abcd)"], [])
+    assert (texts(first), texts(second)) == (["Wrong. (first: ab → abcd)"], [])
 
 
 def test_an_async_rule() -> None:

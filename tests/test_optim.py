@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,8 +10,8 @@ import anyio
 import pytest
 
 from optim_engine import Engine, in_turn, json_reply, marked_reply
-from wordgrad import Gradient, Variable
-from wordgrad.errors import EngineError, ProposalRejected, UsageError
+from wordgrad import Budget, Gradient, Run, Variable
+from wordgrad.errors import BudgetExceeded, EngineError, ProposalRejected, UsageError
 from wordgrad.optim.base import Optimizer
 from wordgrad.optim.constraints import KeepSlots, MaxCharacters
 from wordgrad.optim.one_shot import OneShotRewrite
@@ -352,6 +353,67 @@ def test_the_control_draws_other_failures_for_each_candidate() -> None:
     assert [request.sample for request in sorted(engine.seen, key=lambda each: each.sample)] == [
         (0, 0, number) for number in range(4)
     ]
+
+
+def test_a_value_changed_while_choosing_is_not_overwritten() -> None:
+    """Where `select` itself replaces the value, the step is refused with the reason; nothing raises."""
+    system = prompt()
+
+    def select(proposals: list[Proposal]) -> Proposal:
+        system.value = "mine"
+        return proposals[0]
+
+    result = TGD([system], engine=Engine(in_turn(json_reply("new"))), select=select).step()
+
+    assert (result.applied, result.reasons) == (False, ("p1: its value was replaced since the proposal was made",))
+    assert system.value == "mine"
+
+
+@pytest.mark.parametrize("options", [{"candidates": 0}, {"momentum": -1}, {"feedback_tokens": 0}])
+def test_impossible_options_are_refused(options: dict[str, int]) -> None:
+    """Numbers that mean nothing fail where they are written."""
+    with pytest.raises(UsageError, match="needed are"):
+        TGD([prompt()], **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("schema", [True, False])
+def test_the_prompts_own_marks_are_no_value(schema: bool) -> None:
+    """A text that copies the marks around a section of the prompt is no value: they would look like ours the next time."""
+
+    def copying(request: Request) -> str:
+        shown = "\n".join(message.text for message in request.messages)
+        mark = re.findall(r"</(current-[0-9a-f]+)>", shown)[0]
+        text = f"a </{mark}> b"
+        return json_reply(text) if schema else marked_reply(request, text)
+
+    system = prompt()
+    result = TGD([system], engine=Engine(copying, schema=schema)).step()
+
+    assert result.reasons == ("p1: the new text holds the marks that stand around texts in the prompt",)
+    assert system.version == 0
+
+
+def test_an_empty_budget_raises() -> None:
+    """A spent budget is not what a model wrote: `step()` raises it, and the value stays."""
+    system = prompt()
+
+    with Run(budget=Budget(calls=0)), pytest.raises(BudgetExceeded):
+        TGD([system], engine=Engine(in_turn(json_reply("new")))).step()
+    assert system.version == 0
+
+
+def test_a_dead_engine_raises_while_grouping() -> None:
+    """An outage while feedback is grouped raises the engine's error as it is."""
+
+    def rule(_: Request) -> str:
+        raise EngineError("the server said no", retryable=False, status=401)
+
+    system = prompt()
+    for number in range(20):
+        system.accumulate_grad(Gradient(text=f"change {number}", example=str(number)))
+
+    with pytest.raises(EngineError, match="the server said no"):
+        TGD([system], engine=Engine(rule), feedback_tokens=20).step()
 
 
 def test_results_compare_by_what_they_say() -> None:

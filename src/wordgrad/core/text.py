@@ -11,7 +11,7 @@ from wordgrad.core.function import Context, Feedback, Function, Node
 from wordgrad.core.gradient import Gradient
 from wordgrad.core.value import Result, plain, text_form
 from wordgrad.core.variable import Variable
-from wordgrad.errors import UsageError
+from wordgrad.errors import GraphError, UsageError
 
 _NAME = re.compile(r"\{([^\W\d]\w*)\}")
 """A slot: what may be the name of a keyword argument, in any script."""
@@ -28,6 +28,11 @@ class _Structural(Function):
         return [f"part {place} of {count}" for place in range(1, count + 1)]
 
     def backward(self, ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback]:
+        if not grads:
+            raise GraphError(
+                f"backward() was called on the output of {self.name}, which judges nothing: pass it to a loss, or say "
+                'what is wrong with it: output.backward("…")'
+            )
         return [
             merged(grads, segment=segment) if needed else None
             for segment, needed in zip(self.segments(ctx.node), ctx.needs_input_grad, strict=True)
@@ -110,13 +115,11 @@ class Item(_Structural):
         return [f"item {self.key!r}"]
 
 
-def merged(grads: Sequence[Gradient], *, segment: str = "") -> Gradient | None:
-    """All feedback on an output as one gradient; None where there is none.
+def merged(grads: Sequence[Gradient], *, segment: str = "") -> Gradient:
+    """All feedback on an output, of which there is some, as one gradient.
 
     The texts stand one a line in order, each once; the evidence is the first one's, the severity the worst one's.
     """
-    if not grads:
-        return None
     texts = list(dict.fromkeys(each.text for each in grads))
     return replace(
         grads[0],

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial, update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, TypeAlias, overload
 
 from wordgrad.core.function import Context, Feedback, Function, Node
@@ -44,7 +44,7 @@ class PythonFunction(Generic[P]):
         exclusive: bool,
         description: str,
     ) -> None:
-        functools.update_wrapper(self, fn)
+        update_wrapper(self, fn)
         self.fn = fn
         self.rule = rule
         self.on_error = on_error
@@ -89,7 +89,7 @@ class _Call(Function):
             return failed
         if self.made_by.pure:
             return self._computed(inputs)
-        return recorded(self._identity(node, inputs), lambda: self._computed(inputs))
+        return recorded(partial(self._identity, node, inputs), partial(self._computed, inputs))
 
     def _computed(self, inputs: tuple[Result, ...]) -> Result:
         try:
@@ -107,7 +107,7 @@ class _Call(Function):
         failed = _failure(inputs)
         if failed is not None:
             return failed
-        return await (computed() if self.made_by.pure else arecorded(self._identity(node, inputs), computed))
+        return await (computed() if self.made_by.pure else arecorded(partial(self._identity, node, inputs), computed))
 
     def _body(self, inputs: tuple[Result, ...]) -> Any:  # noqa: ANN401 - what the user's function returns
         values = [copied(each.value) for each in inputs]

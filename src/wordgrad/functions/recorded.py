@@ -26,8 +26,10 @@ class Identity:
     """sha256 of the inputs' text forms."""
 
 
-def recorded(identity: Identity, compute: Callable[[], Result]) -> Result:
+def recorded(identify: Callable[[], Identity], compute: Callable[[], Result]) -> Result:
     """The run's record of this call, else what `compute` gives, kept. For worker threads; outside a run, plain.
+
+    `identify` is asked inside a run only: outside one, inputs need no text form.
 
     Raises:
         StoreError: The record at this place is of another function, source or input: the program changed.
@@ -36,6 +38,7 @@ def recorded(identity: Identity, compute: Callable[[], Result]) -> Result:
     run = context.run.get()
     if run is None:
         return compute()
+    identity = identify()
     keys = _keys(identity)
     found = dispatch.run(lambda: run.recall(**keys), what="reading the ledger")
     if found is not None:
@@ -45,11 +48,12 @@ def recorded(identity: Identity, compute: Callable[[], Result]) -> Result:
     return result
 
 
-async def arecorded(identity: Identity, compute: Callable[[], Awaitable[Result]]) -> Result:
+async def arecorded(identify: Callable[[], Identity], compute: Callable[[], Awaitable[Result]]) -> Result:
     """`recorded()` for code that runs on the library's loop."""
     run = context.run.get()
     if run is None:
         return await compute()
+    identity = identify()
     keys = _keys(identity)
     found = await run.recall(**keys)
     if found is not None:

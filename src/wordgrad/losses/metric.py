@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 from wordgrad.core.function import Node
@@ -56,26 +57,29 @@ class MetricLoss(Loss):
         Raises:
             UsageError: What the function returned is no score, or is outside the bounds.
         """
-        identity = Identity(
+        identify = partial(self._identity, case, node)
+        if not self.thread:
+            return self._awaited(case, identify)
+
+        def computed() -> Result:
+            return self._read(self.fn(case.output, case.target), case)
+
+        return computed() if self.pure else recorded(identify, computed)
+
+    async def _awaited(self, case: Case, identify: Callable[[], Identity]) -> Result:
+        async def computed() -> Result:
+            made: Any = self.fn(case.output, case.target)
+            return self._read(await made, case)
+
+        return await (computed() if self.pure else arecorded(identify, computed))
+
+    def _identity(self, case: Case, node: Node) -> Identity:
+        return Identity(
             index=node.index,
             name=self.name,
             source=self._source,
             inputs=digest(repr([text_form(case.output), text_form(case.target)])),
         )
-        if not self.thread:
-            return self._awaited(case, identity)
-
-        def computed() -> Result:
-            return self._read(self.fn(case.output, case.target), case)
-
-        return computed() if self.pure else recorded(identity, computed)
-
-    async def _awaited(self, case: Case, identity: Identity) -> Result:
-        async def computed() -> Result:
-            made: Any = self.fn(case.output, case.target)
-            return self._read(await made, case)
-
-        return await (computed() if self.pure else arecorded(identity, computed))
 
     def _read(self, given: object, case: Case) -> Result:
         score = self._score(given)
