@@ -325,10 +325,13 @@ class _Dispatcher:
 
     def _hear(self) -> None:
         self._rung = False
+        while self._inbox:
+            self._do(self._inbox.popleft())
+        self._do(self._check_stall)
+
+    def _do(self, message: Callable[[], None]) -> None:
         try:
-            while self._inbox:
-                self._inbox.popleft()()
-            self._check_stall()
+            message()
         except Exception as error:  # noqa: BLE001 - a fault of ours must fail the calls, not hang them
             _log.critical("the dispatcher failed; every pending call fails with it", exc_info=error)
             self._refuse(error)
@@ -559,7 +562,7 @@ class _Dispatcher:
         """
         started = node._work is None
         node._work = node._context = None
-        failure = _Failure(node.label, asyncio.CancelledError("cancelled: its reader was interrupted"))
+        failure = _Failure(node.label, GraphError("cancelled: its reader was interrupted"))
         failure.seen = True
         self._settle(node, failure=failure)
         if node._task is not None:
@@ -593,7 +596,9 @@ class _Dispatcher:
         """Bodies that read across each other would wait for ever: the first in order is told so."""
         if self._active or self._inbox or not self._blocked:
             return
-        reader = min(self._blocked, key=lambda each: each.index)
+        # A body may wait for pieces of its own, as `gather` does: then one of those is what reads a call.
+        readers = [reader for reader, (_, target) in self._blocked.items() if not target._raw]
+        reader = min(readers, key=lambda each: each.index)
         self._turn_away(
             reader,
             f"which cannot run before {reader.label} has ended: pass the value as an input, or make the calls in the "
@@ -623,7 +628,7 @@ class _Dispatcher:
         pending = sum(not node._raw for node in self._unsettled)
         if pending:
             _log.warning("%d pending calls were cancelled at exit", pending)
-        self._refuse(asyncio.CancelledError("cancelled: the interpreter is exiting"))
+        self._refuse(GraphError("cancelled: the interpreter is exiting"))
         assert self._self is not None
         self._self.cancel()
 
@@ -727,7 +732,7 @@ def start(work: Callable[[], Awaitable[R]], *, what: str) -> Pending[R]:
 
 
 def _raw(work: Callable[[], Any], what: str) -> Pending[Any]:
-    node: Pending[Any] = Pending(Label(what), context.body.get().index, (), home=_process.dispatcher())
+    node: Pending[Any] = Pending(calling() or Label(what), context.body.get().index, (), home=_process.dispatcher())
     node._raw = True
     node._awaited = True
     node._work = lambda _: work()

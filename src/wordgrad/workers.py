@@ -100,6 +100,7 @@ class Workers:
         inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         while job is not None:
             job.run()
+            del job  # an idle thread would keep its call alive, and all that the call keeps
             with self._lock:
                 self._taken -= 1
                 self._idle.append(inbox)
