@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -414,6 +415,58 @@ def test_a_dead_engine_raises_while_grouping() -> None:
 
     with pytest.raises(EngineError, match="the server said no"):
         TGD([system], engine=Engine(rule), feedback_tokens=20).step()
+
+
+def most_tokens(engine: Engine) -> int:
+    """Of the longest request, with its reply."""
+    return max(
+        sum(engine.count_tokens(each.text) for each in request.messages) + request.sampling.max_tokens
+        for request in engine.seen
+    )
+
+
+def test_one_record_longer_than_the_context() -> None:
+    """Feedback whose input and output are each longer than the engine's context is shortened, marked, and fits."""
+    engine, system = Engine(in_turn(json_reply("new")), context_tokens=4_000), prompt()
+    system.zero_grad()
+    system.accumulate_grad(Gradient(text="Be brief.", input="in " * 9_000, output="out " * 9_000))
+
+    assert TGD([system], engine=engine).step() == StepResult(applied=True, calls=1)
+    assert "change: Be brief." in engine.prompts[0]
+    assert engine.prompts[0].count("characters left out") == 2
+    assert most_tokens(engine) <= 4_000
+
+
+def test_much_feedback_is_grouped_within_the_context() -> None:
+    """Each prompt that asks for groups fits the engine's context, though its records together are longer."""
+
+    def rule(request: Request) -> str:
+        numbers = [int(each) for each in re.findall(r"^record (\d+)$", request.messages[-1].text, re.MULTILINE)]
+        if "Groups: at most" in request.messages[-1].text:
+            return json.dumps({"groups": [{"change": "Be brief.", "records": numbers}]})
+        return json_reply("new")
+
+    engine, system = Engine(rule, context_tokens=4_000), prompt()
+    for number in range(36):
+        system.accumulate_grad(Gradient(text=f"Cut part {number}.", input="in " * 900, example=str(number)))
+    result = TGD([system], engine=engine).step()
+
+    assert (result.applied, result.calls) == (True, 7)
+    assert re.findall(r"seen: (\d) times", engine.prompts[-1]) == ["7", "7"]
+    assert "(4 more records left out)" in engine.prompts[-1]
+    assert most_tokens(engine) <= 4_000
+
+
+def test_feedback_that_no_prompt_groups() -> None:
+    """Where not even the shortest records fit a prompt that asks for groups, nobody is asked: the best of them stand."""
+    engine, system = Engine(in_turn(json_reply("new")), context_tokens=2_700), prompt()
+    for number in range(400):
+        system.accumulate_grad(Gradient(text=f"Cut part {number}.", input="in " * 900, example=str(number)))
+    result = TGD([system], engine=engine).step()
+
+    assert (result.applied, result.calls) == (True, 1)
+    assert re.search(r"\((39\d|400) more records left out\)", engine.prompts[0])
+    assert most_tokens(engine) <= 2_700
 
 
 def test_results_compare_by_what_they_say() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -99,7 +100,9 @@ async def write(job: Job) -> Written:
         EngineError: The engine could not be reached.
     """
     reduced = _Reducer(job)
-    records = await grouped(_records(job.gradients), tokens=_room(job), count=job.engine.count_tokens, ask=reduced)
+    records = await grouped(
+        _records(job.gradients), tokens=_room(job), room=_beside(job), count=job.engine.count_tokens, ask=reduced
+    )
     work = _work(job, records)
     rewrites = await together([functools.partial(_candidate, job, work, number) for number in range(job.candidates)])
     return Written(rewrites=tuple(rewrites), calls=reduced.calls + sum(each.calls for each in rewrites))
@@ -159,11 +162,14 @@ def _work(job: Job, records: Fitted) -> Work:
 
 def _room(job: Job) -> int:
     """How many tokens of feedback fit beside the value, the history and the reply."""
+    others = "\n".join((job.text, job.history, *job.examples, *descriptions(job.constraints)))
+    return max(1, math.floor(min(job.feedback_tokens, _beside(job) - job.engine.count_tokens(others))))
+
+
+def _beside(job: Job) -> float:
+    """How many tokens the engine's context holds beside the fixed text and the reply."""
     context_tokens = job.engine.capabilities.context_tokens
-    if context_tokens is None:
-        return job.feedback_tokens
-    others = job.engine.count_tokens("\n".join((job.text, job.history, *job.examples, *descriptions(job.constraints))))
-    return max(1, min(job.feedback_tokens, context_tokens - job.sampling.max_tokens - others - _FIXED_TOKENS))
+    return math.inf if context_tokens is None else context_tokens - job.sampling.max_tokens - _FIXED_TOKENS
 
 
 class _Reducer:

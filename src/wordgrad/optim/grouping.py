@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ Ask: TypeAlias = Callable[[Prompt, tuple[int, ...]], Awaitable[ReduceReply | Non
 """Sends a prompt from a place of its own; None where the reply could not be read."""
 
 _FIELD_CHARS = 4_000
+_FEWEST_CHARS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,9 @@ class Fitted:
     left_out: int = 0
 
 
-async def grouped(records: Sequence[Record], *, tokens: int, count: Callable[[str], int], ask: Ask) -> Fitted:
+async def grouped(
+    records: Sequence[Record], *, tokens: int, room: float, count: Callable[[str], int], ask: Ask
+) -> Fitted:
     """The records as they are where they fit, else about sqrt(n) groups of them.
 
     A group's record has the change that all of its records ask for, the evidence of its worst one, and counts as
@@ -35,29 +39,28 @@ async def grouped(records: Sequence[Record], *, tokens: int, count: Callable[[st
     left out from the least supported on, and counted.
 
     Args:
-        records: In order; a field longer than 4,000 characters is shortened, and marked.
+        records: In order. A field longer than 4,000 characters is shortened, and marked; where the record alone does
+            not fit, that limit is lowered, a quarter at a time, to 100.
         tokens: How many they may have together.
+        room: How many may be shown in a prompt that asks for groups.
         count: The engine's count of tokens.
         ask: Sends a prompt.
     """
-    made = [each.shortened(_FIELD_CHARS) for each in records]
+    made = [(_within([each], tokens, count) or [each.shortened(_FEWEST_CHARS)])[0] for each in records]
     if _size(made, count) > tokens and len(made) > 1:
         side = math.ceil(math.sqrt(len(made)))
-        mapped = await _mapped([made[start : start + side] for start in range(0, len(made), side)], ask)
-        made = mapped
-        if len(mapped) > side:
-            reply = await ask(_prompt(mapped, side), (1,))
-            made = _merged(mapped, reply)
+        reduced = functools.partial(_reduced, room=room, count=count, ask=ask)
+        made = await _mapped([made[start : start + side] for start in range(0, len(made), side)], reduced)
+        if len(made) > side:
+            made = await reduced(made, side, (1,))
     return _fitting(made, tokens, count)
 
 
-async def _mapped(chunks: Sequence[Sequence[Record]], ask: Ask) -> list[Record]:
+async def _mapped(chunks: Sequence[Sequence[Record]], reduced: Callable[..., Awaitable[list[Record]]]) -> list[Record]:
     found: list[list[Record]] = [[] for _ in chunks]
 
     async def one(place: int) -> None:
-        chunk = chunks[place]
-        reply = await ask(_prompt(chunk, math.ceil(math.sqrt(len(chunk)))), (0, place))
-        found[place] = _merged(chunk, reply)
+        found[place] = await reduced(chunks[place], math.ceil(math.sqrt(len(chunks[place]))), (0, place))
 
     try:
         async with anyio.create_task_group() as group:
@@ -68,8 +71,31 @@ async def _mapped(chunks: Sequence[Sequence[Record]], ask: Ask) -> list[Record]:
     return [record for chunk in found for record in chunk]
 
 
-def _prompt(records: Sequence[Record], groups: int) -> Prompt:
-    return reduce_prompt([each.text() for each in records], groups=groups)
+async def _reduced(
+    records: Sequence[Record],
+    groups: int,
+    place: tuple[int, ...],
+    *,
+    room: float,
+    count: Callable[[str], int],
+    ask: Ask,
+) -> list[Record]:
+    """The records in groups, by one call; as they are where no prompt holds them."""
+    shown = _within(records, room, count)
+    if shown is None:
+        return list(records)
+    return _merged(records, await ask(reduce_prompt([each.text() for each in shown], groups=groups), place))
+
+
+def _within(records: Sequence[Record], tokens: float, count: Callable[[str], int]) -> list[Record] | None:
+    """The records with their longest fields shortened until all fit together; None where they never do."""
+    chars = _FIELD_CHARS
+    while chars >= _FEWEST_CHARS:
+        made = [each.shortened(chars) for each in records]
+        if _size(made, count) <= tokens:
+            return made
+        chars = chars * 3 // 4
+    return None
 
 
 def _merged(records: Sequence[Record], reply: ReduceReply | None) -> list[Record]:
