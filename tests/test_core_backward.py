@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import re
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -13,9 +14,11 @@ import wordgrad as wg
 from engines import Model, prompt, texts, verdicts
 from wordgrad.core.function import Feedback, Node
 from wordgrad.core.value import Result
+from wordgrad.engines import defaults
 from wordgrad.types import Capabilities, Purpose, Request
 
 JUDGED = "Is it true?"
+LIMIT_S = 30
 
 
 def judged(model: Model, output: wg.Variable, **more: object) -> wg.Variable:
@@ -343,6 +346,65 @@ def test_no_backward_engine_is_an_error() -> None:
 
     with pytest.raises(wg.UsageError, match="set_backward_engine"):
         judged(model, wg.BlackboxLLM(model, system)("What?")).backward()
+
+
+# ---- the default engine
+
+
+@pytest.fixture
+def process_default() -> Iterator[Callable[..., None]]:
+    """`set_backward_engine`, undone after the test: the process has no other way to forget its default."""
+    yield wg.set_backward_engine
+    defaults._process.clear()
+
+
+def test_the_default_engine(process_default: Callable[..., None]) -> None:
+    """One setting of the process serves critics, judges and optimizers; a second one must say that it replaces it."""
+    first, second = Model(), Model()
+    process_default(first)
+    with pytest.raises(wg.UsageError, match=r"is set to 'rule' already; pass override=True"):
+        process_default(second)
+    system = prompt()
+    wg.TextLoss(JUDGED)(wg.BlackboxLLM(first, system)("What?")).backward()
+    process_default(second, override=True)
+    wg.TGD([system]).step()
+
+    assert [first.count(each) for each in ("judge", "backward", "optimize")] == [1, 1, 0]
+    assert second.count("optimize") == 1
+    assert system.value == "a better text"
+
+
+def test_a_scoped_engine_goes_before_the_default(process_default: Callable[..., None]) -> None:
+    """`with backward_engine(e)` holds inside the `with`, for what is called there, whenever it runs."""
+    everywhere, here = Model(judgement="Everywhere."), Model(judgement="Here.")
+    process_default(everywhere)
+    outputs = [wg.llm_call(None, "What?", engine=Model()) for _ in range(2)]
+    with wg.backward_engine(here):
+        inside = wg.TextLoss(JUDGED)(outputs[0])
+    outside = wg.TextLoss(JUDGED)(outputs[1])
+
+    assert (inside.value, outside.value) == ("Here.", "Everywhere.")
+
+
+def test_concurrent_users_keep_their_engines() -> None:
+    """Threads that go backward at the same time, each inside its own `with`, never reach each other's critics."""
+    models, systems = [Model() for _ in range(4)], [prompt() for _ in range(4)]
+    together = threading.Barrier(4)
+
+    def user(model: Model, system: wg.Variable) -> None:
+        answer = wg.BlackboxLLM(model, system)
+        with wg.backward_engine(model):
+            together.wait(LIMIT_S)
+            wg.backward([wg.TextLoss(JUDGED)(answer(f"{n}")) for n in range(5)])
+
+    threads = [threading.Thread(target=user, args=each) for each in zip(models, systems, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT_S)
+
+    assert [(model.count("judge"), model.count("backward")) for model in models] == [(5, 5)] * 4
+    assert [texts(system) for system in systems] == [["Be exact."] * 5] * 4
 
 
 # ---- how feedback travels
@@ -744,9 +806,9 @@ def _through(depth: int) -> tuple[float, list[str]]:
 
 
 def test_depth_costs_linear_time() -> None:
-    """Feedback travels through 20,000 text operations; ten times the depth does not cost a hundred times the time."""
-    short, _ = _through(2_000)
-    long, gradients = _through(20_000)
+    """Feedback travels through 100,000 text operations; ten times the depth does not cost a hundred times the time."""
+    short, _ = _through(10_000)
+    long, gradients = _through(100_000)
 
     assert gradients == ["No."]
     assert long < 40 * short
