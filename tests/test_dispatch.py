@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import nullcontext
 from contextvars import ContextVar, copy_context
 from typing import Any
 
@@ -510,23 +511,26 @@ def test_map_wants_the_async_function_itself() -> None:
 
 def test_map_raises_the_first_error_in_order(gate: Gate) -> None:
     """The error is that of the first failing example, though a later one failed before it; the rest is stopped."""
-    failed = threading.Event()
+    failed, ended, reached = threading.Event(), threading.Event(), []
 
-    def agent(n: int) -> str:
+    def agent(n: int) -> None:
         if n == 1:
             failed.set()
         elif n == 2:
-            return gate.call().value + wg.llm_call(None, "not wanted", engine=model).value  # type: ignore[no-any-return]
-        assert failed.wait(LIMIT_S)
+            try:
+                reached.append(gate.call().value)
+            finally:
+                ended.set()
+        for event in (failed, gate.entered):
+            assert event.wait(LIMIT_S)
         raise ValueError(f"example {n}")
 
-    model = repeating()
     with pytest.raises(ValueError, match="example 0"):
         wg.map(agent, range(3))
-    gate.open()
 
-    assert upper("x").value == "X"
-    assert model.history == ()
+    assert ended.wait(LIMIT_S)
+    assert reached == []
+    gate.open()
 
 
 @pytest.mark.anyio
@@ -630,3 +634,27 @@ def test_a_stray_gather_is_an_error() -> None:
 
     with wg.Run(), pytest.raises(wg.GraphError, match=r"wordgrad\.gather\("):
         anyio.run(lambda: wg.gather(agent()))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("in_a_run", [True, False])
+async def test_a_loops_callback_is_stray(in_a_run: bool) -> None:
+    """A callback of the loop is no task, so in a run that a task opened it is stray; outside of any it may call."""
+    import asyncio  # noqa: TID251 - a callback of the user's own
+
+    outcomes: list[object] = []
+    called = anyio.Event()
+
+    def callback() -> None:
+        try:
+            outcomes.append(upper("x"))
+        except wg.GraphError:
+            outcomes.append("stray")
+        called.set()
+
+    with anyio.fail_after(LIMIT_S), wg.Run() if in_a_run else nullcontext():
+        asyncio.get_running_loop().call_soon(callback)
+        await called.wait()
+        values = [each if isinstance(each, str) else (await each).value for each in outcomes]
+
+    assert values == ["stray" if in_a_run else "X"]

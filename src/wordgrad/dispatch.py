@@ -237,7 +237,7 @@ class Pending(Generic[T]):
             raise waiter.error
 
     def _check_home(self) -> None:
-        if self._home.pid != os.getpid():
+        if self._home.pid != os.getpid():  # pragma: no cover - in a forked child only; tested there
             raise GraphError(
                 f"{self.label} was pending when this process was forked: only the parent can read it. Read it before "
                 "the fork, or make the call in the child"
@@ -305,7 +305,7 @@ class _Dispatcher:
                 return
             try:
                 self.loop.call_soon_threadsafe(self._bell.set)
-            except RuntimeError:
+            except RuntimeError:  # pragma: no cover - at the end of a process; tested in one of its own
                 # The loop is closed, for the interpreter is going down; who reads now must be told, not hang.
                 self._hear()
 
@@ -332,7 +332,8 @@ class _Dispatcher:
     def _do(self, message: Callable[[], None]) -> None:
         try:
             message()
-        except Exception as error:  # noqa: BLE001 - a fault of ours must fail the calls, not hang them
+        except Exception as error:  # noqa: BLE001  # pragma: no cover - it ends a process's calls; tested in one
+            # A fault of ours must fail the calls, not hang them.
             _log.critical("the dispatcher failed; every pending call fails with it", exc_info=error)
             self._refuse(error)
 
@@ -340,7 +341,7 @@ class _Dispatcher:
 
     def add(self, node: Pending[Any], example: str | None, exclusive: Hashable | None, *, turn: bool) -> None:
         """Take a new call in; it starts when its inputs and its turn are there."""
-        if self._broken is not None:
+        if self._broken is not None:  # pragma: no cover - after a fault or the end; tested in processes of their own
             self._settle(node, failure=self._failure(node, self._broken))
             return
         self._unsettled[node] = None
@@ -534,9 +535,9 @@ class _Dispatcher:
             raise waiter.error
 
     def _lose(self, waiter: _Waiter, target: Pending[Any]) -> None:
-        if waiter in target._waiters:
+        with contextlib.suppress(ValueError):  # it may have ended in the meantime
             target._waiters.remove(waiter)
-            self._detach(waiter)
+        self._detach(waiter)
         self.abandon(target)
 
     def abandon(self, target: Pending[Any]) -> None:
@@ -605,7 +606,7 @@ class _Dispatcher:
             "other order",
         )
 
-    def _refuse(self, error: BaseException) -> None:
+    def _refuse(self, error: BaseException) -> None:  # pragma: no cover - tested in processes that fail, or end
         """Fail every pending call, and every later one, with `error`, which has been logged."""
         self._broken = error
         for node in list(self._unsettled):
@@ -616,13 +617,13 @@ class _Dispatcher:
 
     # ---- the end
 
-    def close(self) -> None:
+    def close(self) -> None:  # pragma: no cover - tested in processes that end
         """Cancel everything that is pending, and end; from another thread, at exit."""
         self.post(self._end)
         self.thread.join(timeout=_EXIT_S)
         self._hear()
 
-    def _end(self) -> None:
+    def _end(self) -> None:  # pragma: no cover - tested in processes that end
         for failure in list(self._unread):
             failure.report()
         pending = sum(not node._raw for node in self._unsettled)
@@ -647,12 +648,12 @@ class _Process:
                 found = self._dispatcher = self._dispatcher or _Dispatcher()
         return found
 
-    def forked(self) -> None:
+    def forked(self) -> None:  # pragma: no cover - tested in a forked child
         """A child has no loop thread: it makes its own. Calls pending in the parent keep the parent's."""
         self._lock = threading.Lock()
         self._dispatcher = None
 
-    def exit(self) -> None:
+    def exit(self) -> None:  # pragma: no cover - tested in processes that end
         if self._dispatcher is not None:
             self._dispatcher.close()
 
@@ -693,7 +694,7 @@ def submit(
     """
     home = _process.dispatcher()
     for each in inputs:
-        if not each._done and each._home is not home:
+        if not each._done and each._home is not home:  # pragma: no cover - in a forked child only; tested there
             each._check_home()
     node: Pending[Any] = Pending(label, index, inputs, home=home)
     node._work = work
@@ -950,7 +951,7 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
 def _enter(node: Pending[Any]) -> None:
     """The start of a body: its own numbering, and its own queue where it stands in one."""
     sniffio = sys.modules.get("sniffio")
-    if sniffio is not None:
+    if sniffio is not None:  # pragma: no branch - it comes with trio, which the tests need
         # The context came from where the call was made, and may say that another kind of loop runs there.
         sniffio.current_async_library_cvar.set(None if node._thread else "asyncio")
     node._runner = here()
