@@ -196,7 +196,8 @@ class Pending(Generic[T]):
             NodeError: The call, or one that it depends on, failed.
             UsageError: Blocking is not allowed here; await instead.
         """
-        _check_blocking(f"{self.label} was read", awaited=self._awaited)
+        if not self._awaited:
+            _check_blocking(self._home, f"{self.label} was read")
         if not self._done:
             self._block()
         return self._read()
@@ -713,7 +714,7 @@ def run(work: Callable[[], Awaitable[R]], *, what: str) -> R:
     Raises:
         UsageError: Blocking is not allowed here.
     """
-    _check_blocking(f"{what} was called")
+    _check_blocking(_process.dispatcher(), f"{what} was called")
     return start(work, what=what).result()
 
 
@@ -761,7 +762,7 @@ def map(fn: Callable[[E], R], examples: Iterable[E], *, max_examples: int = 256)
     Raises:
         UsageError: Blocking is not allowed here: use `amap`.
     """
-    _check_blocking("map() was called")
+    _check_blocking(_process.dispatcher(), "map() was called")
     nodes: list[Pending[Any]] = []
     whole = next_index()
     try:
@@ -964,16 +965,11 @@ def _enter(node: Pending[Any]) -> None:
         _label.set(node.label)
 
 
-def _check_blocking(what: str, *, awaited: bool = False) -> None:
-    """Raise where blocking is not allowed.
-
-    Args:
-        what: What was done, for the message.
-        awaited: It was awaited before, so that this cannot block.
-    """
-    if awaited or not _in_loop():
+def _check_blocking(home: _Dispatcher, what: str) -> None:
+    """Raise where blocking is not allowed; `what` was done there."""
+    if not _in_loop():
         return
-    if _own_loop(_process.dispatcher()):
+    if _own_loop(home):
         raise UsageError(f"{what} on the library's own loop, which would stop it: `await` it there")
     if not _in_notebook():
         raise UsageError(
