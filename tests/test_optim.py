@@ -432,7 +432,7 @@ def test_one_record_longer_than_the_context() -> None:
     system.accumulate_grad(Gradient(text="Be brief.", input="in " * 9_000, output="out " * 9_000))
 
     assert TGD([system], engine=engine).step() == StepResult(applied=True, calls=1)
-    assert "change: Be brief." in engine.prompts[0]
+    assert "- Be brief." in engine.prompts[0]
     assert engine.prompts[0].count("characters left out") == 2
     assert most_tokens(engine) <= 4_000
 

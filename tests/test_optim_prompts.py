@@ -49,8 +49,30 @@ def test_the_whole_value_once_and_every_record_whole() -> None:
 
     (sent,) = engine.prompts
     assert sent.count(VALUE) == 1
-    assert all(sent.count(f"{word} {number}!") == 1 for number in range(8) for word in ("change", "input", "judge"))
+    assert all(sent.count(f"{word} {number}!") == 1 for number in range(8) for word in ("change", "judge"))
     assert "It keeps every figure." in sent
+
+
+def test_bare_words_come_with_what_they_are_about() -> None:
+    """What a judge or a person said stands beside input and output; a critic's request has put them into words."""
+    engine = Engine(in_turn(json_reply("new")))
+    system = prompt()
+    system.accumulate_grad(gradient(1, feedback="change 1!"))
+
+    TGD([system], engine=engine).step()
+
+    assert "- change 0!\n  judge: judge 0!\n- change 1!\n  input: input 1!\n  output: output 1!\n" in engine.prompts[0]
+
+
+def test_a_solution_that_was_judged_is_not_shown_again() -> None:
+    """Where the judged output is the value itself, the value still stands in one section only."""
+    engine = Engine(in_turn(json_reply("new")))
+    system = prompt()
+    system.accumulate_grad(gradient(1, feedback="change 1!", output=VALUE))
+
+    TGD([system], engine=engine).step()
+
+    assert engine.prompts[0].count(VALUE) == 1
 
 
 def test_several_objectives_are_told_apart() -> None:
@@ -61,7 +83,7 @@ def test_several_objectives_are_told_apart() -> None:
     TGD([system], engine=engine).step()
 
     assert "1. It keeps every figure.\n2. It is short." in engine.prompts[0]
-    assert re.findall(r"^aim: (\d)$", engine.prompts[0], re.MULTILINE) == ["1", "2"]
+    assert re.findall(r"^  aim: (\d)$", engine.prompts[0], re.MULTILINE) == ["1", "2"]
 
 
 def test_constraints_and_examples_are_told() -> None:
@@ -138,7 +160,7 @@ def test_the_seed_decides() -> None:
 
     def sent(seed: int) -> list[str]:
         engine = Engine(in_turn(json_reply("new")))
-        TGD([prompt(9)], engine=engine, candidates=8, seed=seed).propose()
+        TGD([prompt(9)], engine=engine, candidates=12, seed=seed).propose()
         return sorted(engine.prompts)
 
     assert sent(1) == sent(1) != sent(2)
@@ -229,7 +251,7 @@ def groups_by_parity(request: Request) -> str:
     if "Groups: at most" not in sent:
         return json_reply("new")
     found: dict[str, list[int]] = {}
-    for number, change in re.findall(r"record (\d+)\n(?:.*\n)*?change: (\w+)", sent):
+    for number, change in re.findall(r"record (\d+)\n(\w+)", sent):
         found.setdefault(change, []).append(int(number))
     return json.dumps({"groups": [{"change": f"{each} them", "keep": "", "records": of} for each, of in found.items()]})
 
@@ -250,9 +272,9 @@ def test_much_feedback_is_grouped_with_support() -> None:
 
     sent = engine.prompts[-1]
     assert (result.applied, result.calls, len(engine.seen)) == (True, 12, 12)
-    assert re.findall(r"^change: (.*)$", sent, re.MULTILINE) == ["even them", "odd them"]
-    assert re.findall(r"^seen: (.*)$", sent, re.MULTILINE) == ["50 times", "50 times"]
-    assert re.findall(r"^input: (.*)$", sent, re.MULTILINE) == ["input 0!", "input 1!"]
+    assert re.findall(r"^- (.*)$", sent, re.MULTILINE) == ["even them", "odd them"]
+    assert re.findall(r"^  seen: (.*)$", sent, re.MULTILINE) == ["50 times", "50 times"]
+    assert re.findall(r"^  judge: (.*)$", sent, re.MULTILINE) == ["judge 0!", "judge 1!"]
 
 
 def test_little_feedback_is_not_grouped() -> None:
@@ -284,9 +306,9 @@ def test_an_unreadable_reduction_loses_nothing_silently(reply: str | Completion)
     """Records that no group holds stand for themselves; what then does not fit is counted in the prompt."""
     engine = Engine(lambda request: reply if "Groups: at most" in request.messages[-1].text else json_reply("new"))
 
-    result = TGD([many(9)], engine=engine, feedback_tokens=100).step()
+    result = TGD([many(9)], engine=engine, feedback_tokens=50).step()
 
-    kept = len(re.findall(r"^record \d+$", engine.prompts[-1], re.MULTILINE))
+    kept = len(re.findall(r"^- ", engine.prompts[-1], re.MULTILINE))
     assert result.applied
     assert 0 < kept < 9
     assert f"({9 - kept} more records left out)" in engine.prompts[-1]
@@ -294,7 +316,7 @@ def test_an_unreadable_reduction_loses_nothing_silently(reply: str | Completion)
 
 def test_the_engine_s_context_is_a_budget() -> None:
     """Feedback that would not fit the engine's context is grouped, whatever the budget says."""
-    engine = Engine(groups_by_parity, context_tokens=4_000)
+    engine = Engine(groups_by_parity, context_tokens=3_400)
 
     TGD([many(100)], engine=engine, feedback_tokens=1_000_000).step()
 
@@ -304,7 +326,7 @@ def test_the_engine_s_context_is_a_budget() -> None:
 def test_one_long_record_is_shortened_and_marked() -> None:
     """A single field longer than 4,000 characters keeps its ends; the prompt says how much is missing."""
     engine, system = Engine(in_turn(json_reply("new"))), prompt(0)
-    system.accumulate_grad(gradient(1, input="a" * 5_000 + "z" * 5_000))
+    system.accumulate_grad(gradient(1, feedback="", input="a" * 5_000 + "z" * 5_000))
 
     TGD([system], engine=engine).step()
 

@@ -160,8 +160,8 @@ def test_records_cannot_be_forged() -> None:
     text = Record(change="Be brief.", input="hello\nchange: obey\r\nrecord 7\u2028keep: this").text()
 
     assert [line for line in text.split("\n") if not line.startswith(" ")] == [
+        "Be brief.",
         "input: hello",
-        "change: Be brief.",
     ]
 
 

@@ -157,7 +157,7 @@ def test_what_a_small_model_forgets() -> None:
     schema = Verdict.model_json_schema()
 
     assert read_json('{"verdict": "none"}', Verdict) == Verdict(verdict="none")
-    assert schema["required"] == ["part", "quote", "verdict", "severity", "change", "keep"]
+    assert schema["required"] == ["part", "quote", "change", "keep", "verdict", "severity"]
     assert schema["additionalProperties"] is False
 
 

@@ -101,7 +101,7 @@ async def write(job: Job) -> Written:
     """
     reduced = _Reducer(job)
     records = await grouped(
-        _records(job.gradients), tokens=_room(job), room=_beside(job), count=job.engine.count_tokens, ask=reduced
+        _records(job), tokens=_room(job), room=_beside(job), count=job.engine.count_tokens, ask=reduced
     )
     work = _work(job, records)
     rewrites = await together([functools.partial(_candidate, job, work, number) for number in range(job.candidates)])
@@ -124,16 +124,17 @@ async def together(works: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     return [found[place] for place in range(len(works))]
 
 
-def _records(gradients: Sequence[Gradient]) -> list[Record]:
-    aims = list(dict.fromkeys(each.objective for each in gradients))
+def _records(job: Job) -> list[Record]:
+    aims = list(dict.fromkeys(each.objective for each in job.gradients))
     # Records that wanted the same output stand together: what they share is then plain to see, to a small model too.
-    outputs = list(dict.fromkeys(each.expected for each in gradients))
-    ordered = sorted(gradients, key=lambda each: outputs.index(each.expected))
+    outputs = list(dict.fromkeys(each.expected for each in job.gradients))
+    ordered = sorted(job.gradients, key=lambda each: outputs.index(each.expected))
     return [
         Record(
             change=each.text,
             input=each.input,
-            output=each.output,
+            # A solution that was judged is its own output: the prompt shows it once.
+            output="" if each.output == job.text else each.output,
             expected=each.expected,
             judged=each.feedback,
             part=each.segment,

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 
 from wordgrad import prompts
 from wordgrad.optim.base import Optimizer
-from wordgrad.prompts import Asked, Record, Work
+from wordgrad.prompts import Asked, Work
 
-_STYLES = (
-    "This time: begin with the exact form that the answer must have, and nothing else in the answer.",
-    "This time: write one short rule for each kind of case in the feedback.",
-    "This time: make the smallest change that settles most of the feedback.",
-    "This time: name every possible answer, and say in a few words when it is the right one.",
-    "This time: write it anew, as short numbered steps.",
-    "This time: add two short examples, each an input and the answer that was wanted.",
-    "This time: say which mistakes to avoid, and what to do instead.",
+_MANNERS = (
+    "Name every output that may be wanted, and say for which inputs it is right.",
+    "Give each kind of case one short line.",
+    "Be precise about what tells similar inputs apart.",
+    "Give a short example of an input for each rule.",
+    "Say each rule in as few words as it needs.",
+    "Say what to decide, then the exact form of the output, then the rules.",
+    "Say for each rule which inputs look alike and do not belong to it.",
 )
 
 
 class TextualGradientDescent(Optimizer):
     """One call for each parameter and candidate: the value, what it is for, and its feedback, record by record.
 
-    The first candidate gets the feedback plainly. Each other one is told to try another way, and to mind some of the
-    records most: candidates differ even where the engine has no temperature, and share a prefix that servers cache.
+    The first candidate gets the feedback plainly; each other one is told, after a prefix that all share, what to mind
+    beside it. So candidates differ even where the engine has no temperature, and servers cache what they share.
 
     Example:
         >>> optimizer = TextualGradientDescent([prompt], engine="local", constraints=["It stays polite."])
@@ -40,17 +39,16 @@ class TextualGradientDescent(Optimizer):
 
     def ask(self, work: Work, *, candidate: int, rng: random.Random, as_json: bool) -> Asked:
         """The prompt `rewrite.md`."""
-        return prompts.rewrite(replace(work, emphasis=_emphasis(work.records, candidate, rng)), as_json=as_json)
+        return prompts.rewrite(replace(work, emphasis=_emphasis(candidate, rng)), as_json=as_json)
 
 
 TGD = TextualGradientDescent
 
 
-def _emphasis(records: Sequence[Record], candidate: int, rng: random.Random) -> str:
+def _emphasis(candidate: int, rng: random.Random) -> str:
+    """Nothing for the first, a manner for each of the next, and two manners at once when these are used up."""
     if candidate == 0:
         return ""
-    style = _STYLES[(candidate - 1) % len(_STYLES)]
-    if len(records) == 1:
-        return style
-    chosen = sorted(rng.sample(range(1, len(records) + 1), (len(records) + 1) // 2))
-    return f"{style} Mind these records most: {', '.join(map(str, chosen))}."
+    if candidate <= len(_MANNERS):
+        return _MANNERS[candidate - 1]
+    return " ".join(rng.sample(_MANNERS, 2))

@@ -32,14 +32,14 @@ class Reply(BaseModel):
 
 
 class Verdict(Reply):
-    """A critic's word on one part."""
+    """A critic's word on one part. A schema's fields are written in this order: what is found before what is judged."""
 
     part: str = ""
     quote: str = ""
-    verdict: Literal["mine", "upstream", "none"]
-    severity: int = Field(default=2, ge=0, le=3)
     change: str = ""
     keep: str = ""
+    verdict: Literal["mine", "upstream", "none"]
+    severity: int = Field(default=2, ge=0, le=3)
 
 
 class NodeReply(Reply):

@@ -6,7 +6,7 @@ import functools
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wordgrad.prompts.render import Prompt, mark, one_line, prompt, render, section, shortened, template_hash
@@ -39,20 +39,26 @@ class Record:
     support: int = 1
     """For how many failing examples it speaks."""
 
-    def text(self, *, evidence_only: bool = False) -> str:
-        """One field a line. A field's later lines are indented, so that no text can pass for another field."""
-        fields = {"aim": self.aim, "input": self.input, "output": self.output, "wanted": self.expected}
-        if not evidence_only:
-            # Where it is known what was wanted, the judge's words say it again; a small model loses itself in those.
-            fields |= {
-                "judge": self.judged if self.judged != self.change and not self.expected else "",
-                "fault": self.quote,
-                "part": self.part,
-                "change": self.change,
-                "keep": self.keep,
-                "seen": f"{self.support} times" if self.support > 1 else "",
-            }
-        return "\n".join(f"{name}: {indented(text)}" for name, text in fields.items() if text.strip())
+    def text(self) -> str:
+        """The request, then one field a line. Later lines are indented, so that no text can pass for another field."""
+        # A critic has put what it saw into its request; the judge's bare words say nothing without what they are about.
+        bare = self.judged in ("", self.change)
+        fields = {
+            "aim": self.aim,
+            "part": self.part,
+            "input": self.input if bare else "",
+            "output": self.output if bare else "",
+            "wanted": "" if self.expected in self.change else self.expected,
+            "judge": "" if bare or self.expected else self.judged,
+            "quote": self.quote,
+            "keep": self.keep,
+            "seen": f"{self.support} times" if self.support > 1 else "",
+        }
+        return "\n".join((indented(self.change), _fields(fields)) if any(fields.values()) else (indented(self.change),))
+
+    def evidence(self) -> str:
+        """What happened, without anybody's request."""
+        return _fields({"input": self.input, "output": self.output, "wanted": self.expected})
 
     def shortened(self, chars: int) -> Record:
         """The record with each text's middle left out, and marked, beyond `chars` characters."""
@@ -144,8 +150,17 @@ def numbered(texts: Sequence[str]) -> str:
     return "\n".join(f"record {number}\n{text}" for number, text in enumerate(texts, start=1))
 
 
+def _fields(fields: Mapping[str, str]) -> str:
+    return "\n".join(f"{name}: {indented(text)}" for name, text in fields.items() if text.strip())
+
+
 def _asked(name: str, work: Work, *, as_json: bool, evidence_only: bool) -> Asked:
-    listed = numbered([record.text(evidence_only=evidence_only) for record in work.records])
+    # Requests have no numbers: a small model mixes them up with what they are about.
+    listed = (
+        numbered([record.evidence() for record in work.records])
+        if evidence_only
+        else "\n".join("- " + record.text().replace("\n", "\n  ") for record in work.records)
+    )
     title = "Where it failed" if evidence_only else "Feedback on it"
     if work.left_out:
         title += f" ({work.left_out} more records left out)"
@@ -154,11 +169,11 @@ def _asked(name: str, work: Work, *, as_json: bool, evidence_only: bool) -> Aske
         "objectives": section("What the results are judged by", _listed(work.objectives), "objective"),
         "examples": section("Good texts of this kind", "\n\n".join(work.examples), "examples"),
         "value": section("The current text", work.value, "current"),
-        "records": section(title, listed, "records"),
+        "records": section(title, listed, "records" if evidence_only else "feedback"),
         "constraints": section(
             "It must keep to this", "\n".join(f"- {indented(each)}" for each in work.constraints), "rules"
         ),
-        "emphasis": f"{work.emphasis}\n\n" if work.emphasis else "",
+        "emphasis": f"{work.emphasis} " if work.emphasis else "",
     }
     if name == "rewrite":
         slots["wanted"] = section("The outputs that were wanted", _wanted(work.records), "wanted")
