@@ -15,7 +15,8 @@ import anyio
 import pytest
 
 import wordgrad as wg
-from wordgrad import dispatch, workers
+from wordgrad import workers
+from wordgrad.dispatch.process import process
 from wordgrad.testing import VirtualClock
 
 LIMIT_S = 20
@@ -239,12 +240,12 @@ def test_a_failing_dispatcher_fails_every_call() -> None:
     # No public way leads to a fault, so the script makes one.
     out, err = ran("""
         import threading
-        from wordgrad import dispatch
+        from wordgrad.dispatch.process import process
 
         go = threading.Event()
         outputs = [wg.function(lambda: go.wait(9))() for _ in range(2)]
         outputs.append(wg.join(outputs))
-        dispatch._process.dispatcher().post(lambda: 1 / 0)
+        process.dispatcher().post(lambda: 1 / 0)
         for make in [*(lambda each=each: each for each in outputs), wg.function(lambda: "new")]:
             try:
                 make().value
@@ -544,7 +545,7 @@ def nested(depth: int) -> wg.Variable:
 def few_threads(monkeypatch: pytest.MonkeyPatch) -> int:
     """Let there be no more worker threads than there are now: a thousand would take seconds."""
     upper("x").value  # noqa: B018 - there is at least one now
-    pool = dispatch._process.dispatcher().workers
+    pool = process.dispatcher().workers
     monkeypatch.setattr(pool, "max_threads", pool.threads)
     return pool.threads
 
@@ -559,7 +560,7 @@ def test_too_many_threads_are_an_error(few_threads: int) -> None:
 
 def test_a_system_without_threads_is_an_error(few_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system gives no more threads the call fails in the same way, and later calls work."""
-    monkeypatch.setattr(dispatch._process.dispatcher().workers, "max_threads", 10 * few_threads)
+    monkeypatch.setattr(process.dispatcher().workers, "max_threads", 10 * few_threads)
     with monkeypatch.context() as patch:
 
         def refuse(_: threading.Thread) -> None:
