@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
+import threading
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +19,7 @@ from project import BETTER, START, Project, Pupil, project
 from wordgrad import cli
 from wordgrad.store.database import Database
 from wordgrad.store.runs import runs
-from wordgrad.testing import RuleEngine
+from wordgrad.testing import Answer, FakeServer, RuleEngine
 
 __all__ = ["project"]
 
@@ -260,6 +264,44 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def test_ctrl_c_ends_calls_in_flight(project: Project) -> None:
+    """A real interruption while a server works ends at once, and the resumed run asks only what had no answer."""
+    waiting = threading.Event()
+    slow = True
+
+    def rule(body: dict[str, Any]) -> Answer:
+        word = body["messages"][-1]["content"]
+        if slow and word == "test3":
+            waiting.set()
+            return Answer(fault="stall")
+        return Answer(text=word.upper())
+
+    with FakeServer(rule) as server:
+        project.change('engine = "fake"', f'engine = "openai:m@{server.address}/v1"')
+        for _ in range(2):
+            project.change('engine = "fake"', f'engine = "openai:m@{server.address}/v1"')
+        with spawned(project, "optimize", project.config) as child:
+            assert waiting.wait(60)
+            child.send_signal(signal.SIGINT)
+            out, _ = child.communicate(timeout=30)
+        (run,) = runs(Database(project.store))
+        asked, slow = len(server.requests), False
+        with spawned(project, "runs", "resume", run.id, "--json") as again:
+            report, _ = again.communicate(timeout=60)
+
+    assert (child.returncode, again.returncode) == (130, 0)
+    assert f"stopped; all is kept. Go on with: wordgrad runs resume {run.id}" in out
+    assert json.loads(report)["test"] == {"n": 5, "start": 1.0, "end": 1.0}
+    repeated = len(server.requests) - asked - 8  # both steps' batches of 4
+    assert 1 <= repeated <= 5
+
+
+def spawned(project: Project, *arguments: object) -> subprocess.Popen[str]:
+    """`wordgrad` in a process of its own."""
+    command = [sys.executable, "-c", "from wordgrad.cli import main; main()", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=project.folder)
+
+
 def test_a_resumed_run_uses_the_configuration_it_began_with(project: Project) -> None:
     """A finished run that is resumed asks nobody, though its file was changed since."""
     first = report(project)
@@ -315,6 +357,16 @@ def test_missing_weights_are_told_with_the_command(project: Project, monkeypatch
     assert (code, project.store.exists()) == (2, False)
     assert "1.1 GB, licence Apache-2.0, from Hugging Face hub" in out
     assert "models pull qwen2.5-coder-1.5b-instruct --yes` to download it" in err
+
+
+def test_an_estimate_needs_no_weights(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run would take is said before anything is downloaded."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project.folder))
+    project.change('engine = "fake"', 'engine = "local"')
+
+    code, out, _ = project.run("estimate", project.config)
+
+    assert (code, "GB" in out) == (0, False)
 
 
 # ---- runs
@@ -498,6 +550,49 @@ def test_eval_refuses_what_it_cannot_use(project: Project, given: str) -> None:
     code, _, err = project.run("eval", project.config, "--variable", given)
 
     assert (code, f"--variable {given}" in err.replace("\n", " ")) == (2, True)
+
+
+class Many(Pupil):
+    """Each draw of a rewrite is another text; the fourth is the best, the third the second best."""
+
+    def _said(self, request: wg.Request) -> object:  # type: ignore[override]
+        if request.purpose == "optimize":
+            self.drawn = getattr(self, "drawn", 0) + 1
+            return {"value": ["Say.", "Say it so.", "Mostly CAPITALS.", "CAPITALS."][(self.drawn - 1) % 4]}
+        said = super()._said(request)
+        mostly = request.purpose == "forward" and "Mostly" in request.messages[0].text
+        return request.messages[-1].text if mostly and request.messages[-1].text[-1] in "135" else said
+
+
+def test_candidates_race_before_the_best_meet_the_present_text(project: Project) -> None:
+    """All are compared on a few rows, and only the finalists on all of them; the best wins."""
+    project.change("candidates = 2", "candidates = 4")
+    project.change("finalists = 2", "finalists = 1")
+    engine = Many(max_in_flight=1)
+    project.engine(engine)
+
+    found = report(project)
+    rows = [each for each in engine.history if each.prompt.startswith("held")]
+
+    assert found["variables"] == [{"name": "prompt", "start": START, "end": "CAPITALS."}]
+    assert len(rows) == 4 * 4 + 6 + 2
+
+
+@pytest.mark.parametrize("strategy", ["per_node", "per_edge", "fused"])
+@pytest.mark.parametrize("finalists", [1, 4])
+def test_the_estimate_bounds_every_way_to_search(project: Project, strategy: str, finalists: int) -> None:
+    """With each strategy, many candidates and a price the run stays inside its bounds, money included."""
+    project.change("candidates = 2", f'candidates = 4\nstrategy = "{strategy}"')
+    project.change("finalists = 2", f"finalists = {finalists}")
+    project.engine(Many(price=wg.types.Price(input_usd=1.0, output_usd=2.0)))
+    said = project.json("estimate", project.config)["all"]
+
+    found = report(project)
+    tokens: dict[str, int] = found["tokens"]  # type: ignore[assignment]
+
+    assert said["calls"]["least"] <= found["calls"] <= said["calls"]["most"]  # type: ignore[operator]
+    assert tokens["input"] + tokens["output"] <= said["tokens"]
+    assert 0 < found["cost_usd"] <= said["usd"]  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("rewrite", [None, {"value": "Say it slowly."}, "no rewrite at all"], ids=["good", "bad", "no"])

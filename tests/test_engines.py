@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -17,7 +17,7 @@ import wordgrad as wg
 from wordgrad.engines import get_engine
 from wordgrad.engines.anthropic import AnthropicEngine
 from wordgrad.engines.openai import OpenAIEngine
-from wordgrad.testing import Answer, FakeServer, RuleEngine
+from wordgrad.testing import Answer, EngineContract, FakeServer, RuleEngine
 from wordgrad.types import Completion, Engine, ImageData, Message, Request, Sampling, Usage
 
 KEY = "sk-planted-secret-0123456789"
@@ -484,6 +484,24 @@ def test_anthropic_without_its_extra_names_the_command(monkeypatch: pytest.Monke
 def test_tokens_are_never_undercounted(make: Make) -> None:
     """Without a tokenizer at hand a text has at most as many tokens as bytes."""
     assert [make("http://127.0.0.1:1").count_tokens(text) for text in ("", "abc", "日本", "\ud800")] == [0, 3, 6, 3]
+
+
+def answered(body: dict[str, Any]) -> str:
+    """What a model would say: JSON where that is asked for."""
+    return '{"answer": "hello"}' if {"response_format", "text", "output_config"} & set(body) else "hello"
+
+
+@pytest.mark.anyio
+class TestContract(EngineContract):
+    """What every engine must do, for each of ours."""
+
+    @pytest.fixture(params=[chat, responses, claude])
+    async def engine(self, request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
+        """An engine and its server."""
+        with FakeServer(answered) as server:
+            made = request.param(server.address)
+            yield made
+            await made.aclose()
 
 
 def test_an_address_is_an_engine() -> None:

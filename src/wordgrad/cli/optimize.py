@@ -59,7 +59,8 @@ def optimize(
         _require_files(settings)
     console = screen_console(as_json=as_json)
     default = default_engine(settings, console)
-    engine_of = engines(settings, default, console, yes=yes)
+    engine_of = engines(settings, default)
+    require_weights(settings, default, console, yes=yes)
     budget: dict[str, Any] = {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds}
     kept = {
         "config": str(config.resolve()),
@@ -91,15 +92,13 @@ def default_engine(settings: Config, console: Console) -> str | None:
     return spec
 
 
-def engines(settings: Config, default: str | None, console: Console, *, yes: bool) -> jobs.EngineOf:
-    """Make the engines of a configuration; weights are pulled if that is allowed."""
+def engines(settings: Config, default: str | None) -> jobs.EngineOf:
+    """Make the engines of a configuration; what is wrong with one is said now."""
     priced: dict[tuple[str, PriceTable], Engine] = {}
 
     def engine_of(table: EngineTable) -> Engine:
         spec = table.engine or default
         assert spec is not None, "there is a default where a table names none"
-        if spec == "local":
-            models.ensure(console, yes=yes)
         engine = get_engine(spec)
         if table.price is None:
             return engine
@@ -109,6 +108,12 @@ def engines(settings: Config, default: str | None, console: Console, *, yes: boo
     for table in settings.asked:
         engine_of(table)
     return engine_of
+
+
+def require_weights(settings: Config, default: str | None, console: Console, *, yes: bool) -> None:
+    """Pull the weights of the embedded engine if it will be asked, they are not there, and that is allowed."""
+    if "local" in [table.engine or default for table in settings.asked]:
+        models.ensure(console, yes=yes)
 
 
 @dataclass(slots=True)

@@ -32,7 +32,8 @@ AsJson = main_job.AsJson
 @app.command("list")
 def list_runs(store: Store = None, as_json: AsJson = False) -> None:
     """All runs, newest first."""
-    rows = kept.runs(_opened(store))
+    with _opened(store) as database:
+        rows = kept.runs(database)
     if as_json:
         _print_json([_as_json(row) for row in rows])
         return
@@ -49,9 +50,9 @@ def list_runs(store: Store = None, as_json: AsJson = False) -> None:
 @app.command()
 def show(run: Id, store: Store = None, as_json: AsJson = False) -> None:
     """What a run found, step by step: what changed, and the feedback that caused it."""
-    database = _opened(store)
-    row = kept.find(database, run)
-    steps = kept.steps(database, row.id)
+    with _opened(store) as database:
+        row = kept.find(database, run)
+        steps, versions = kept.steps(database, row.id), kept.versions(database, row.id)
     if as_json:
         _print_json({**_as_json(row), "steps": steps})
         return
@@ -59,7 +60,7 @@ def show(run: Id, store: Store = None, as_json: AsJson = False) -> None:
     console.print(shown.visible(f"{row.id}  {_headline(row)}"))
     for step in steps:
         shown.show(step, console)
-    for name, values in kept.versions(database, row.id).items():
+    for name, values in versions.items():
         console.print(shown.visible(f"\n{name}:", style="bold"))
         console.print(shown.visible(values[-1]))
 
@@ -67,8 +68,8 @@ def show(run: Id, store: Store = None, as_json: AsJson = False) -> None:
 @app.command()
 def diff(run: Id, store: Store = None, as_json: AsJson = False) -> None:
     """How each text changed from the start to the end."""
-    database = _opened(store)
-    versions = kept.versions(database, kept.find(database, run).id)
+    with _opened(store) as database:
+        versions = kept.versions(database, kept.find(database, run).id)
     if as_json:
         _print_json([{"name": name, "start": each[0], "end": each[-1]} for name, each in versions.items()])
         return
@@ -86,27 +87,25 @@ def export(
     store: Store = None,
 ) -> None:
     """A run as Markdown or JSON, or one variable's text."""
-    database = _opened(store)
-    row = kept.find(database, run)
-    versions = kept.versions(database, row.id)
+    with _opened(store) as database:
+        row = kept.find(database, run)
+        steps, versions = kept.steps(database, row.id), kept.versions(database, row.id)
     if variable is not None:
         if variable not in versions:
             raise UsageError(f"run {row.id} has no variable {variable!r}; it has {', '.join(versions) or 'none'}")
         sys.stdout.write(versions[variable][-1] + "\n")
-        return
-    steps = kept.steps(database, row.id)
-    if form == "json":
+    elif form == "json":
         _print_json({**_as_json(row), "versions": versions, "steps": steps})
-        return
-    sys.stdout.write(_markdown(row, versions, steps))
+    else:
+        sys.stdout.write(_markdown(row, versions, steps))
 
 
 @app.command()
 def rm(run: Id, store: Store = None) -> None:
     """Delete a run."""
-    database = _opened(store)
-    row = kept.find(database, run)
-    kept.remove(database, row.id)
+    with _opened(store) as database:
+        row = kept.find(database, run)
+        kept.remove(database, row.id)
     Console().print(f"removed {row.id}", highlight=False)
 
 
@@ -124,21 +123,17 @@ def resume(
 
     Limits that are not given are those that it had last; all count from its start.
     """
-    database = _opened(store)
-    row = kept.find(database, run)
-    settings = kept.settings(database, row.id)
-    if "source" not in settings:
-        raise UsageError(f"run {row.id} ({row.name}) is none of `wordgrad optimize`: run its command again")
-    given = {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds}
-    own: dict[str, Any] = (kept.events(database, row.id, "budget") or [settings["budget"]])[-1]
-    starts = {name: texts[0] for name, texts in kept.versions(database, row.id).items()}
-    if any(limit is not None for limit in given.values()):
-        kept.lift_limits(database, row.id)
-    database.close()
+    with _opened(store) as database:
+        row = kept.find(database, run)
+        settings = kept.settings(database, row.id)
+        if "source" not in settings:
+            raise UsageError(f"run {row.id} ({row.name}) is none of `wordgrad optimize`: run its command again")
+        budget = _budget(database, row, {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds})
+        starts = {name: texts[0] for name, texts in kept.versions(database, row.id).items()}
     config = configs.parse(settings["source"], Path(settings["config"]))
     console = main_job.screen_console(as_json=as_json)
-    engine_of = main_job.engines(config, settings["engine"], console, yes=yes)
-    budget = own | {kind: limit for kind, limit in given.items() if limit is not None}
+    engine_of = main_job.engines(config, settings["engine"])
+    main_job.require_weights(config, settings["engine"], console, yes=yes)
     job = jobs.build(config, engine_of=engine_of, seed=row.seed)
     for name, text in starts.items():
         # The run's own start: a prompt's file may have been written since.
@@ -146,15 +141,17 @@ def resume(
     with Run(_path(store), resume=row.id, budget=Budget(**budget)) as resumed:
         resumed.note("budget", budget)
         main_job.finish(
-            resumed,
-            job,
-            config,
-            console=console,
-            seed=resumed.seed,
-            write=settings["write"],
-            as_json=as_json,
-            store=store,
+            resumed, job, config, console=console, seed=row.seed, write=settings["write"], as_json=as_json, store=store
         )
+
+
+def _budget(database: Database, row: kept.RunRow, given: dict[str, float | None]) -> dict[str, Any]:
+    """The limits of a resumed run: those that are given, else those that it had last."""
+    changed = {kind: limit for kind, limit in given.items() if limit is not None}
+    if changed:
+        kept.lift_limits(database, row.id)
+    before = [kept.settings(database, row.id)["budget"], *kept.events(database, row.id, "budget")]
+    return {**before[-1], **changed}
 
 
 def _path(store: Path | None) -> Path:

@@ -21,6 +21,8 @@ Reply: TypeAlias = "str | Mapping[str, JSON] | Completion | Exception"
 """A text, the JSON of a structured reply, a whole completion, or an error to raise."""
 
 _DEFAULT = Capabilities(schema=True)
+_UNWINDING = 4
+"""Turns of the loop in which a call that was cancelled a moment ago lets go of a queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +252,9 @@ class ScriptedEngine(_Fake):
         if line is not None:
             await self._wait()
             return line.replies[min(call.number, len(line.replies) - 1)]
+        for _ in range(_UNWINDING):
+            if self._turn is not None:
+                await anyio.lowlevel.checkpoint()
         if self._turn is not None:
             raise UsageError(
                 f"{_named(self._turn)} and {_named(call)} wait for the queue of {self.name!r} at once, and their order "
