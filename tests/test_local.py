@@ -57,6 +57,29 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         LocalEngine(tmp_path / "none.gguf").start()
 
 
+@pytest.mark.parametrize(
+    ("cores", "gib", "slots"), [(1, 64, 1), (2, 24, 2), (4, 64, 4), (64, 64, 8), (8, 4, 4), (8, 1, 1), (2, 0.5, 1)]
+)
+def test_slots_follow_cores_and_memory(monkeypatch: pytest.MonkeyPatch, cores: int, gib: float, slots: int) -> None:
+    """As many requests at once as there are cores, up to eight, where their contexts leave room for all else."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": int(gib * 2**30) // 4096}.__getitem__)
+
+    assert (llama.slots(), LocalEngine("some/model.gguf").max_in_flight) == (slots, slots)
+
+
+@pytest.mark.parametrize("cores", [None, 4])
+def test_a_system_that_tells_little_is_used_for_what_it_tells(
+    monkeypatch: pytest.MonkeyPatch, cores: int | None
+) -> None:
+    """Without affinity the machine's cores count, and without a figure for its memory they alone."""
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.delattr("os.sysconf", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+
+    assert llama.slots() == (cores or 1)
+
+
 def test_what_it_declares() -> None:
     """The key of a request has no port in it, replies cost nothing, and a schema can be asked for."""
     engine = LocalEngine("some/model.gguf")
@@ -120,7 +143,7 @@ async def test_cancelling_frees_the_slot() -> None:
     engine = get_engine("local")
     await engine.complete(asking("Hi"))
     async with anyio.create_task_group() as group:
-        for number in range(llama.SLOTS):
+        for number in range(llama.slots()):
             group.start_soon(engine.complete, asking(f"Count from {number} to 5000, digits only.", max_tokens=4000))
         with anyio.move_on_after(2):
             await anyio.sleep_forever()

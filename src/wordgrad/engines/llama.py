@@ -13,19 +13,36 @@ from pathlib import Path
 
 from wordgrad.errors import UsageError
 
-SLOTS = 2
-"""Requests worked on at once.
-
-Reading prompts is what takes the time, and each slot reads a shared prefix for itself. Calls a second with 1, 2 and 4
-slots on two cores (one run each, on a machine with other work: good to a fifth): one-word replies 1.9, 1.6, 1.5;
-replies of 24 tokens 0.7, 0.7, 0.8; a new prefix every six calls 1.4, 1.3, 0.7.
-"""
-
-CONTEXT_TOKENS = 16_384
+CONTEXT_TOKENS = 8192
 """Input and output of one request together."""
 
+_MOST_SLOTS = 8
+_SLOT_BYTES = 256 << 20
+"""What the context of one slot takes of memory, by the default model: 28 KiB a token."""
 _MAX_THREADS = 16
 _PROMPT_CACHE_MIB = 1024
+
+
+def slots() -> int:
+    """Requests worked on at once: one a core up to 8, as far as a quarter of the memory holds their contexts.
+
+    Reading prompts is what takes the time, and each slot reads a shared prefix for itself. Calls a second with 1, 2 and
+    4 slots on two cores (one run each, on a machine with other work: good to a fifth): one-word replies 1.9, 1.6, 1.5;
+    replies of 24 tokens 0.7, 0.7, 0.8; a new prefix every six calls 1.4, 1.3, 0.7.
+    """
+    return max(1, min(_MOST_SLOTS, _cores(), _memory() // 4 // _SLOT_BYTES))
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory() -> int:
+    """Bytes of the machine; where it does not tell, as many as the most slots need."""
+    if not hasattr(os, "sysconf"):  # Windows
+        return 4 * _MOST_SLOTS * _SLOT_BYTES
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +77,6 @@ def _started(path: Path) -> Server:
         import xllamacpp  # noqa: PLC0415 - an optional extra, 60 ms to import
     except ImportError as error:
         raise UsageError('the engine "local" needs an extra: run `pip install "wordgrad[local]"`') from error
-    cores = min(_MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     api_key = secrets.token_urlsafe(32)
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
@@ -70,9 +86,9 @@ def _started(path: Path) -> Server:
     params.api_keys = [api_key]
     params.ui = params.endpoint_slots = params.fit_params = False
     params.verbosity = -1
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = cores
-    params.n_parallel = SLOTS
-    params.n_ctx = SLOTS * CONTEXT_TOKENS
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = min(_MAX_THREADS, _cores())
+    params.n_parallel = slots()
+    params.n_ctx = slots() * CONTEXT_TOKENS
     params.cache_ram_mib = _PROMPT_CACHE_MIB
     try:
         handle = xllamacpp.Server(params)

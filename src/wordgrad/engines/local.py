@@ -24,7 +24,6 @@ class LocalEngine:
 
     capabilities = Capabilities(schema=True, context_tokens=llama.CONTEXT_TOKENS)
     price = Price(input_usd=0.0, output_usd=0.0)
-    max_in_flight = llama.SLOTS
     # Not the address: its port is another one in each process, and this is a part of the request key.
     endpoint = "local"
 
@@ -32,6 +31,7 @@ class LocalEngine:
         self._path = None if path is None else Path(path).expanduser()
         self.name = "local" if path is None else f"local:{path}"
         self.model = weights.find(weights.DEFAULT).file if self._path is None else self._path.name
+        self.max_in_flight = llama.slots()
         self._wire = functools.cache(self._connect)
 
     def start(self) -> None:
