@@ -92,6 +92,7 @@ assert_type(count("text", example="row 1"), wg.Variable)
 assert_type(wg.format("{a}", a=answer), wg.Variable)
 assert_type(wg.join([answer, "text"], " "), wg.Variable)
 assert_type(wg.map(len, ["a", "b"]), list[int])
+assert_type(wg.map(engine.complete, [wg.Request(messages=())]), list[wg.Completion])
 
 
 class Chain(wg.Module):
@@ -185,6 +186,8 @@ with wg.backward_engine("gpt-4o"):
 async def in_async_code() -> None:
     """The same, awaited."""
     assert_type(await answer, wg.Variable)
+    assert_type(await wg.amap(len, ["a", "b"]), list[int])
+    assert_type(await wg.amap(engine.complete, [wg.Request(messages=())]), list[wg.Completion])
     await loss.abackward()
     await wg.abackward([loss])
     assert_type(await optimizer.astep(), StepResult)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import anyio
 
@@ -22,7 +22,11 @@ E = TypeVar("E")
 R = TypeVar("R")
 
 
-def map(fn: Callable[[E], R], examples: Iterable[E], *, max_examples: int = 256) -> list[R]:
+@overload
+def map(fn: Callable[[E], Coroutine[Any, Any, R]], examples: Iterable[E], *, max_examples: int = ...) -> list[R]: ...
+@overload
+def map(fn: Callable[[E], R], examples: Iterable[E], *, max_examples: int = ...) -> list[R]: ...
+def map(fn: Callable[[E], R | Coroutine[Any, Any, R]], examples: Iterable[E], *, max_examples: int = 256) -> list[R]:
     """`fn` of each example, concurrently, each in a worker thread of its own; results in order.
 
     Python calls inside one example run one at a time in program order. `fn` may be `async def`; it then runs on the
@@ -49,7 +53,15 @@ def map(fn: Callable[[E], R], examples: Iterable[E], *, max_examples: int = 256)
         _abandon(nodes)
 
 
-async def amap(fn: Callable[[E], R], examples: Iterable[E], *, max_examples: int = 256) -> list[R]:
+@overload
+async def amap(
+    fn: Callable[[E], Coroutine[Any, Any, R]], examples: Iterable[E], *, max_examples: int = ...
+) -> list[R]: ...
+@overload
+async def amap(fn: Callable[[E], R], examples: Iterable[E], *, max_examples: int = ...) -> list[R]: ...
+async def amap(
+    fn: Callable[[E], R | Coroutine[Any, Any, R]], examples: Iterable[E], *, max_examples: int = 256
+) -> list[R]:
     """`map()` for async code."""
     nodes: list[Pending[Any]] = []
     whole = next_index()
