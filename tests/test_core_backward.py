@@ -285,6 +285,35 @@ def test_nothing_to_train_is_an_error() -> None:
         judged(model, answer).backward()
 
 
+def test_the_nearest_candidate_is_named() -> None:
+    """What could be trained is what the judged output was made from, not the target or the context beside it."""
+    answer = wg.BlackboxLLM(Model(), wg.Variable("Answer.", "the answerer's prompt"))("What?")
+
+    with pytest.raises(wg.GraphError, match=r"the nearest Variable is .*the answerer's prompt"):
+        judged(Model(), answer, target="Paris", context="France").backward()
+
+
+def test_where_nothing_could_be_trained() -> None:
+    """The search for a candidate ends where a call has no inputs, and on a text that was doubled many times."""
+    doubled = wg.Variable("x", "seed")
+    for _ in range(15):
+        doubled = wg.join([doubled, doubled, wg.function(lambda: "y")()], "")
+
+    for output, nearest in ((wg.function(lambda: 1)(), "output of"), (doubled, "seed")):
+        with pytest.raises(wg.GraphError, match=f"the nearest Variable is .*{nearest}"):
+            output.backward("No.")
+
+
+@pytest.mark.parametrize("feedback", ["", " \n", [], ["Too long.", ""]])
+def test_blank_feedback_is_refused(feedback: object) -> None:
+    """Nothing, said about an output, is a mistake and no gradient."""
+    system = prompt()
+
+    with pytest.raises(wg.UsageError, match="feedback is blank"):
+        wg.format("{s}", s=system).backward(feedback)  # type: ignore[arg-type]
+    assert system.gradients == ()
+
+
 def test_no_grad_cuts_the_graph() -> None:
     """What is called inside `no_grad()` requires no grad."""
     model = Model()

@@ -116,6 +116,15 @@ def test_a_role_is_required_of_what_is_trained() -> None:
     assert wg.Variable("Be brief.", "", requires_grad=True).role_description == ""
 
 
+def test_constraints_are_a_list() -> None:
+    """A lone text would be read letter by letter, so it is refused, here and in an optimizer."""
+    with pytest.raises(wg.UsageError, match=r"pass \["):
+        wg.Variable("Be brief.", "prompt", requires_grad=True, constraints="It stays polite.")
+    for options in ({"constraints": "It stays polite."}, {"in_context_examples": "Be brief."}):
+        with pytest.raises(wg.UsageError, match=r"pass \["):
+            wg.TGD([prompt()], **options)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("value", "held", "text"),
     [

@@ -666,6 +666,26 @@ def test_wrong_state_changes_nothing() -> None:
     assert writer.state_dict()["draft.system_prompt"] == "Draft."
 
 
+def test_a_program_may_point_back() -> None:
+    """Modules and lists that hold each other are gone through once."""
+    writer = Writer(Model())
+    writer.draft.parent = writer  # type: ignore[attr-defined]
+    writer.review.append(writer.review)  # type: ignore[arg-type]
+
+    assert list(writer.state_dict()) == ["draft.system_prompt", "review.0.system_prompt"]
+
+
+@pytest.mark.parametrize("wrong", [object(), {1, 2}])
+def test_a_state_with_one_wrong_value_changes_nothing(wrong: object) -> None:
+    """All values are assigned, or none: one that no Variable can hold leaves the others as they were."""
+    writer = Writer(Model())
+    before = writer.state_dict()
+
+    with pytest.raises(wg.UsageError, match="has no JSON form"):
+        writer.load_state_dict({"draft.system_prompt": "New.", "review.0.system_prompt": wrong})  # type: ignore[dict-item]
+    assert writer.state_dict() == before
+
+
 def test_a_batch_runs_concurrently() -> None:
     """`module.batch()` gives the results in order, in as many rounds as one example has calls."""
     model = Model(lambda request: request.messages[-1].text + ".")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -16,9 +16,9 @@ from wordgrad.core.gradient import Gradient, Key
 from wordgrad.core.graph import ancestors
 from wordgrad.core.text import Join
 from wordgrad.core.value import Result, text_form
-from wordgrad.core.variable import Variable, spoken
+from wordgrad.core.variable import BLANK, Variable, spoken
 from wordgrad.dispatch import Pending
-from wordgrad.errors import GraphError
+from wordgrad.errors import GraphError, UsageError
 from wordgrad.types import Index
 
 
@@ -77,6 +77,8 @@ def _prepared(
     roots = list(dict.fromkeys(given if feedback is not None else _parts(given)))
     words = [feedback] if isinstance(feedback, str | Gradient) else list(feedback or ())
     spoken_words = [spoken(each) if isinstance(each, str) else each for each in words]
+    if feedback is not None and not words:
+        raise UsageError(BLANK)
     for root in roots:
         _check(root, judged=feedback is None)
     index = dispatch.next_index()
@@ -117,10 +119,8 @@ def _check(root: Variable, *, judged: bool) -> None:
             "itself: accumulate_grad().)"
         )
     if not root.requires_grad:
-        leaves = [each for each in ancestors([root]) if each.grad_fn is None]
-        nearest = leaves[-1] if leaves else root
         raise GraphError(
-            f"nothing behind {root!r} requires grad: the nearest Variable is {nearest!r}. Create it with "
+            f"nothing behind {root!r} requires grad: the nearest Variable is {_nearest_leaf(root)!r}. Create it with "
             "requires_grad=True, or make the calls outside no_grad()"
         )
     if judged and root._spent:  # noqa: SLF001 - same package
@@ -128,6 +128,21 @@ def _check(root: Variable, *, judged: bool) -> None:
             f"backward() was already called from this {root.role_description!r}: run forward again, or pass "
             "retain_graph=True to the first call"
         )
+
+
+def _nearest_leaf(root: Variable) -> Variable:
+    """The nearest thing that `root` was computed from; for a judgement, that what was judged was computed from."""
+    judges = root.grad_fn is not None and root.grad_fn.function.judges
+    queue = deque(root.predecessors[:1] if judges else [root])
+    seen = set(queue)
+    while queue:
+        nearest = queue.popleft()
+        if nearest.grad_fn is None:
+            return nearest
+        further = [each for each in dict.fromkeys(nearest.predecessors) if each not in seen]
+        seen.update(further)
+        queue.extend(further)
+    return root
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from wordgrad import dispatch
+from wordgrad.core.value import plain
 from wordgrad.core.variable import Variable
 from wordgrad.errors import UsageError
 from wordgrad.types import JSON
@@ -37,7 +38,7 @@ class Module(ABC):
     def named_parameters(self) -> Iterator[tuple[str, Variable]]:
         """Each Variable that requires grad with its attribute path, in the order of definition, each once."""
         seen: set[int] = set()
-        for path, variable in _variables(self, ""):
+        for path, variable in _variables(self, "", set()):
             if variable.requires_grad and id(variable) not in seen:
                 seen.add(id(variable))
                 yield path, variable
@@ -64,14 +65,19 @@ class Module(ABC):
                 f"the state does not fit {type(self).__name__}: unknown {unknown}, missing {missing}; "
                 f"its parameters are {list(own)}"
             )
-        for name, value in state.items():
+        # All are found sound before the first is assigned.
+        values = {name: value if isinstance(value, str) else plain(value) for name, value in state.items()}
+        for name, value in values.items():
             own[name].value = value
 
 
-def _variables(holder: object, path: str) -> Iterator[tuple[str, Variable]]:
+def _variables(holder: object, path: str, seen: set[int]) -> Iterator[tuple[str, Variable]]:
     if isinstance(holder, Variable):
         yield path, holder
         return
+    if id(holder) in seen:  # a part that points back at the whole
+        return
+    seen.add(id(holder))
     items: Iterator[tuple[str, object]]
     if isinstance(holder, Module):
         items = iter(vars(holder).items())
@@ -82,4 +88,4 @@ def _variables(holder: object, path: str) -> Iterator[tuple[str, Variable]]:
     else:
         return
     for name, value in items:
-        yield from _variables(value, f"{path}.{name}" if path else name)
+        yield from _variables(value, f"{path}.{name}" if path else name, seen)

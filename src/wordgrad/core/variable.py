@@ -58,6 +58,8 @@ class Variable:
     ) -> None:
         if requires_grad and role_description is None:
             raise _no_role(value)
+        if isinstance(constraints, str):
+            raise UsageError(f"constraints={constraints!r} is one text: pass [{constraints!r}]")
         _check(value, requires_grad=requires_grad)
         self._state: Result | Pending[Result] = Result(value=value if isinstance(value, str | Opaque) else plain(value))
         self._version = 0
@@ -286,8 +288,13 @@ class Variable:
         return f"Variable {self.name or self.role_description or '(no role)'!r}"
 
 
+BLANK = "the feedback is blank: say what is wrong with the output, or call backward() on a loss"
+
+
 def spoken(words: str) -> Gradient:
     """A person's words as a gradient: an objective of their own, so that two remarks never replace each other."""
+    if not words.strip():
+        raise UsageError(BLANK)
     digest = hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return Gradient(text=words, feedback=words, objective=f"a person's feedback ({digest})", severity=3)
 

@@ -67,6 +67,8 @@ class Optimizer(ABC):
     ) -> None:
         if candidates < 1 or momentum < 0 or feedback_tokens < 1:
             raise UsageError(f"{candidates=}, {momentum=}, {feedback_tokens=}: needed are >= 1, >= 0 and >= 1")
+        if isinstance(in_context_examples, str):
+            raise UsageError(f"in_context_examples={in_context_examples!r} is one text: pass [{in_context_examples!r}]")
         self.parameters = _named(parameters)
         self.engine = None if engine is None else get_engine(engine)
         self.constraints = checked(constraints, of="the optimizer")

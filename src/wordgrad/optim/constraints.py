@@ -173,8 +173,10 @@ def checked(constraints: Sequence[object], *, of: str) -> tuple[str | Constraint
     """The constraints, known to be usable.
 
     Raises:
-        UsageError: One is neither text nor a Constraint.
+        UsageError: They are one text, or one of them is neither text nor a Constraint.
     """
+    if isinstance(constraints, str):
+        raise UsageError(f"the constraints of {of} are one text: pass [{constraints!r}]")
     for each in constraints:
         if not isinstance(each, str | Constraint):
             raise UsageError(f"{each!r} among the constraints of {of} is neither text nor a Constraint: use Predicate")
