@@ -2,8 +2,8 @@
 
 import wordgrad as wg
 
-QUESTION = """Three lamps hang in a row. The left one blinks every 4 seconds, the middle one every 6 seconds, the right one
-every 10 seconds. At noon all three blink together. How often do all three blink together in the 5 minutes after that?"""
+QUESTION = """Three lamps blink together at noon. The left one then blinks every 4 seconds, the middle one every 6 seconds,
+the right one every 10 seconds. How often do all three blink together in the 5 minutes after noon?"""
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
     # The optimizer waits for the answer and makes it a parameter; what produced it is history.
     optimizer = wg.TextualGradientDescent([answer], engine="local")
     judge = wg.TextLoss(
-        "Solve the question yourself, step by step: the lamps blink together at the common multiples of their intervals. "
+        "Solve the question yourself, step by step: the lamps blink together at the common multiples of their times. "
         "Then say which step of the answer is wrong, if any, and what the right figure is."
     )
     print("answer:", answer.value, "\n")

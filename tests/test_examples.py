@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-import wordgrad as wg
 from engines import Model
 from wordgrad import engines
 from wordgrad.engines import defaults
