@@ -2,8 +2,8 @@
 
 import wordgrad as wg
 
-QUESTION = """Three lamps blink together at noon. The left one then blinks every 4 seconds, the middle one every 6 seconds,
-the right one every 10 seconds. How often do all three blink together in the 5 minutes after noon?"""
+QUESTION = """Three lamps blink together at noon. After that the left one blinks every 4 seconds, the middle one every
+6 seconds, the right one every 10 seconds. How often do all three blink together in the 5 minutes after noon?"""
 
 
 def main() -> None:
