@@ -127,11 +127,13 @@ def test_a_missing_configuration_is_named(project: Project, command: str) -> Non
         ),
     ],
 )
-@pytest.mark.parametrize("command", ["optimize", "estimate"])
+@pytest.mark.parametrize("command", ["optimize", "estimate", "eval"])
 def test_what_is_wrong_in_a_file_is_named_with_line_and_key(
-    project: Project, command: str, file: str, content: str | None, words: str
+    project: Project, monkeypatch: pytest.MonkeyPatch, command: str, file: str, content: str | None, words: str
 ) -> None:
-    """The message has the configuration's line and key and the data file's own line; nobody is asked."""
+    """The message has the configuration's line and key and the data file's own line; nothing is paid or downloaded."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project.folder))
+    project.change('engine = "fake"', 'engine = "local"')
     path = project.folder / file
     if content is None:
         path.unlink()

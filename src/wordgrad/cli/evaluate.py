@@ -35,11 +35,10 @@ def evaluate(
     settings = configs.load(config)
     console = screen_console(as_json=as_json)
     default = default_engine(settings, console)
-    engine_of = engines(settings, default)
-    require_weights(settings, default, console, yes=yes)
-    job = jobs.build(settings, engine_of=engine_of, seed=0)
+    job = jobs.build(settings, engine_of=engines(settings, default), seed=0)
     values = {name: str(each.value) for name, each in job.task.program.parameters.items()}
     values |= _given(variable or [], list(values))
+    require_weights(settings, default, console, yes=yes)
     test = job.splits.test
     with Run(store or default_path(), name=f"eval {config.resolve().parent.name}") as run:
         with Screen(console, lambda: run.usage) as screen:

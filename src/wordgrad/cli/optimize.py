@@ -53,13 +53,12 @@ def optimize(
 ) -> None:
     """Improve the texts of CONFIG, and show on sealed test rows whether they got better."""
     settings = configs.load(config)
-    # Everything that is wrong in the files is said before anything is downloaded or paid.
-    jobs.read_splits(settings)
     if write:
         _require_files(settings)
     console = screen_console(as_json=as_json)
     default = default_engine(settings, console)
-    engine_of = engines(settings, default)
+    # Everything that is wrong in the files is said before anything is downloaded or paid.
+    job = jobs.build(settings, engine_of=engines(settings, default), seed=seed)
     require_weights(settings, default, console, yes=yes)
     budget: dict[str, Any] = {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds}
     kept = {
@@ -69,7 +68,6 @@ def optimize(
         "budget": budget,
         "write": write,
     }
-    job = jobs.build(settings, engine_of=engine_of, seed=seed)
     name = config.resolve().parent.name
     with Run(store or default_path(), seed=seed, budget=Budget(**budget), name=name, settings=kept) as run:
         finish(run, job, settings, console=console, seed=seed, write=write, as_json=as_json, store=store)

@@ -132,9 +132,8 @@ def resume(
         starts = {name: texts[0] for name, texts in kept.versions(database, row.id).items()}
     config = configs.parse(settings["source"], Path(settings["config"]))
     console = main_job.screen_console(as_json=as_json)
-    engine_of = main_job.engines(config, settings["engine"])
+    job = jobs.build(config, engine_of=main_job.engines(config, settings["engine"]), seed=row.seed)
     main_job.require_weights(config, settings["engine"], console, yes=yes)
-    job = jobs.build(config, engine_of=engine_of, seed=row.seed)
     for name, text in starts.items():
         # The run's own start: a prompt's file may have been written since.
         job.task.program.parameters[name].value = text
