@@ -401,12 +401,15 @@ class Moody:
     """Answers by the question alone; some questions are refused for good, some only at their first asking.
 
     Args:
-        kills: After so many requests in all, and again after so many more, `reached` is set.
+        kills: After so many requests, and again after so many more, `reached` is set and nothing is answered until
+            `open` is.
     """
 
     def __init__(self, kills: Iterator[int]) -> None:
         self.kills = kills
         self.reached = threading.Event()
+        self.open = threading.Event()
+        self.open.set()
         self.asked: Counter[str] = Counter()
         self.left = next(kills)
         self._lock = threading.Lock()
@@ -416,11 +419,13 @@ class Moody:
         question = body["messages"][-1]["content"]
         with self._lock:
             self.asked[question] += 1
-            self.left -= 1
+            self.left -= self.open.is_set()
             if self.left == 0:
                 self.left = next(self.kills)
+                self.open.clear()
                 self.reached.set()
             first = self.asked[question] == 1
+        assert self.open.wait(LIMIT_S)
         mood = sum(question.encode()) % 4
         if mood == 0 and first:
             return Answer(status=503, headers={"retry-after": "0"})
@@ -449,8 +454,10 @@ def test_kills_change_nothing(tmp_path: Path, whole: str, seed: int) -> None:
             with spawned(_PIPELINE, store, spec, *run) as child:
                 run = [line(child)]
                 assert moody.reached.wait(LIMIT_S)
-                moody.reached.clear()
                 child.send_signal(signal.SIGKILL)
+                child.wait(timeout=LIMIT_S)
+            moody.reached.clear()
+            moody.open.set()
         ended = _lived(store, spec, *run)
 
     journalled = rows(store, "SELECT count(*) FROM attempts")[0][0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ import sys
 import textwrap
 import threading
 import traceback
+import weakref
 from pathlib import Path
 
 import anyio
@@ -21,7 +23,7 @@ import wordgrad as wg
 from wordgrad.engines import get_engine
 from wordgrad.engines.openai import OpenAIEngine
 from wordgrad.store.database import Database
-from wordgrad.testing import RuleEngine
+from wordgrad.testing import RuleEngine, VirtualClock
 from wordgrad.testing.server import Answer, FakeServer
 from wordgrad.types import Completion, Message, Price, Request, Sampling, Usage
 
@@ -327,6 +329,30 @@ def test_a_resumed_run_replays_what_the_cache_gave(store: Path) -> None:
 # ---- limits
 
 
+def test_places_in_flight_are_the_engines() -> None:
+    """Calls in a run and outside it share what their engine can carry: of four, three are out at once."""
+    engine = echo(clock=VirtualClock(), max_in_flight=3)
+    outside = [ask(engine, f"q{number}") for number in range(2)]
+    with wg.Run():
+        inside = [ask(engine, f"q{number}") for number in range(2)]
+        values = [each.value for each in outside + inside]
+
+    assert engine.clock is not None
+    assert (values, engine.clock.rounds) == (["q0!", "q1!"] * 2, 2)
+
+
+def test_an_engine_is_let_go() -> None:
+    """A program that makes engines as it goes keeps none of them once nobody does."""
+    engine = echo()
+    kept = weakref.ref(engine)
+    _ = ask(engine, "one").value
+
+    del engine, _
+    gc.collect()
+
+    assert kept() is None
+
+
 def test_a_budget_of_calls_is_never_overshot() -> None:
     """With 50 calls in flight and a budget of 20, exactly 20 go out, and the rest say why not."""
     engine = echo()
@@ -498,7 +524,7 @@ def test_a_run_that_is_resumed_twice_at_once_is_told_so(store: Path) -> None:
 _FILLS_THE_DISK = """
 import resource, sys
 import wordgrad as wg
-from wordgrad.testing import RuleEngine
+from wordgrad.testing import RuleEngine, VirtualClock
 
 engine = RuleEngine(lambda request: request.messages[-1].text[:4])
 with wg.Run(sys.argv[1]) as run:
@@ -646,7 +672,7 @@ _CHILD = """
 import asyncio, os, sys, time
 from pathlib import Path
 import wordgrad as wg
-from wordgrad.testing import RuleEngine
+from wordgrad.testing import RuleEngine, VirtualClock
 from wordgrad.types import Sampling
 
 store, counter, last = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])

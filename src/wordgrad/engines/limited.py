@@ -29,7 +29,7 @@ class Limited(Wrapper):
 
     Args:
         inner: Who is asked.
-        in_flight: Calls at once; what the engine says it can carry where None.
+        in_flight: Calls at once, or the places that this engine's calls share; what it says it can carry where None.
         requests_per_minute: In any 60 seconds.
         tokens_per_minute: In any 60 seconds, by what the replies' usage says.
         clock: Seconds; only differences count.
@@ -40,14 +40,16 @@ class Limited(Wrapper):
         self,
         inner: Engine,
         *,
-        in_flight: int | None = None,
+        in_flight: int | anyio.CapacityLimiter | None = None,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         super().__init__(inner)
-        self._limiter = anyio.CapacityLimiter(in_flight or inner.max_in_flight)
+        if not isinstance(in_flight, anyio.CapacityLimiter):
+            in_flight = anyio.CapacityLimiter(in_flight or inner.max_in_flight)
+        self._places = in_flight
         self._limits = (requests_per_minute, tokens_per_minute)
         self._clock = clock
         self._sleep = sleep
@@ -56,7 +58,7 @@ class Limited(Wrapper):
 
     async def complete(self, request: Request) -> Completion:
         """Wait for a place, then ask."""
-        async with self._limiter:
+        async with self._places:
             sent = await self._sent()
             completion = await self.inner.complete(request)
             usage = completion.usage

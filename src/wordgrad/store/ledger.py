@@ -14,7 +14,7 @@ from wordgrad import dispatch
 from wordgrad.engines.key import body
 from wordgrad.errors import BudgetExceeded, EngineError, StoreError
 from wordgrad.store.database import Database, keep, kept
-from wordgrad.store.runs import events
+from wordgrad.store.runs import events, forget_places
 from wordgrad.types import JSON, Completion, Engine, Index, PlaceRow, Request, Usage
 
 T = TypeVar("T")
@@ -206,9 +206,8 @@ class RunLedger:
         """Let a resumed run ask again what ended this one: an outage is over by then, a wrong key was mended.
 
         What the program did before the call made in the run itself where `error` came up stays, errors that it
-        survived included. The places from there on are forgotten, not only those with errors: once a call that failed
-        is answered, what follows it may be another path. Replies stay, and are found by their keys; so nothing is
-        paid twice.
+        survived included. From there on places are forgotten: of calls that were out together, which failed first, and
+        which one was read, is chance.
 
         Args:
             error: What the program ended with. Nothing happens unless a place's error stands in its chain.
@@ -220,8 +219,7 @@ class RunLedger:
         (first,) = min(firsts) or (0,)
 
         def change(connection: sqlite3.Connection) -> None:
-            # A place as a number is its first part.
-            connection.execute("DELETE FROM places WHERE run = ? AND CAST(place AS INTEGER) >= ?", (self.run, first))
+            forget_places(connection, self.run, first)
             last = connection.execute("SELECT max(id) FROM attempts WHERE run = ?", (self.run,)).fetchone()[0]
             self.note(connection, "failed", {"error": f"{error}", "from": first, "attempts": last or 0})
 

@@ -70,24 +70,31 @@ def reopen_run(database: Database, run: str) -> RunRow:
 
 
 def lift_limits(database: Database, run: str) -> None:
-    """Let a run that its budget ended go on under another: what the old one refused will be asked again.
-
-    What was done stays. From the first call that the clock refused on, the places of calls are forgotten, because what
-    follows an answer may be another path; replies are found by their keys, and nothing is paid twice.
-    """
+    """Let a run that its budget ended go on under another: what the old one refused will be asked again."""
 
     def change(connection: sqlite3.Connection) -> None:
         connection.execute(
             "DELETE FROM events WHERE run = ? AND kind = 'affords' AND NOT json_extract(body, '$.answer')", (run,)
         )
-        # A place as a number is its first part.
-        connection.execute(
-            "DELETE FROM places WHERE run = ? AND CAST(place AS INTEGER) >= (SELECT min(CAST(place AS INTEGER)) "
-            "FROM places WHERE run = ? AND json_extract(error, '$.kind') IS NOT NULL)",
-            (run, run),
-        )
+        (first,) = connection.execute(
+            "SELECT min(CAST(place AS INTEGER)) FROM places "
+            "WHERE run = ? AND json_extract(error, '$.kind') IS NOT NULL",
+            (run,),
+        ).fetchone()
+        if first is not None:
+            forget_places(connection, run, first)
 
     database.write(change).result()
+
+
+def forget_places(connection: sqlite3.Connection, run: str, first: int) -> None:
+    """Forget inside a change where calls were made, from the one with the number `first` in the run itself on.
+
+    Not only those that failed: once one of these is answered, what follows it may be another path. Replies stay, and
+    are found by their keys; so nothing is paid twice.
+    """
+    # A place as a number is its first part.
+    connection.execute("DELETE FROM places WHERE run = ? AND CAST(place AS INTEGER) >= ?", (run, first))
 
 
 def secret_of(database: Database, run: str) -> bytes:
