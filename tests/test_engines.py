@@ -425,6 +425,22 @@ def test_a_spec_that_names_no_engine_says_what_to_write(monkeypatch: pytest.Monk
         get_engine(spec)
 
 
+def test_an_address_with_credentials_is_refused_without_showing_them() -> None:
+    """A password in a spec would stand in the engine's name, and so in messages and in the store."""
+    with pytest.raises(wg.UsageError, match=r"openai:m@… has credentials.*WORDGRAD_API_KEY") as caught:
+        get_engine("openai:m@http://user:secret@127.0.0.1:1/v1")
+
+    assert "secret" not in str(caught.value)
+
+
+def test_only_the_listed_server_has_the_listed_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another server's price is not known from the name of its model."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+    assert get_engine("openai:gpt-4o").price is not None
+    assert get_engine("openai:gpt-4o@http://127.0.0.1:1/v1").price is None
+
+
 def test_a_spec_names_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Providers, models and addresses are what their specs say; one object for each spec."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)

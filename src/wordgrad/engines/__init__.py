@@ -66,8 +66,13 @@ def _openai(spec: str, name: str) -> Engine:
     if at:
         if not address.startswith(("http://", "https://")):
             raise UsageError(f"the engine {spec!r}: {address!r} is no address; write openai:NAME@http://host:port/v1")
-        key = settings.api_key
-        return OpenAIEngine(spec, model, base_url=address.rstrip("/"), api_key=key or "", price=_price(model))
+        if "@" in address:
+            # Not shown: the name of an engine stands in messages and in the store, and so would the password.
+            raise UsageError(
+                f"the engine openai:{model}@… has credentials in its address: leave them out, and set WORDGRAD_API_KEY"
+            )
+        # Its price is not known: another server's may share no more than the model's name with the one that is listed.
+        return OpenAIEngine(spec, model, base_url=address.rstrip("/"), api_key=settings.api_key or "")
     if settings.openai_api_key is None:
         raise UsageError(f"the engine {spec!r} needs a key: set OPENAI_API_KEY")
     return OpenAIEngine(spec, model, base_url=OFFICIAL, api_key=settings.openai_api_key, price=_price(model))
