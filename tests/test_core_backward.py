@@ -720,7 +720,7 @@ def test_the_critic_knows_the_context(strategy: object) -> None:
 class Narrow(Model):
     """A model whose context is as short as its tokens are many: one a byte, the most that any tokenizer needs."""
 
-    def __init__(self, *, tokens: int = 16_384, **options: object) -> None:
+    def __init__(self, *, tokens: int = 8_192, **options: object) -> None:
         super().__init__(capabilities=Capabilities(schema=True, context_tokens=tokens), **options)  # type: ignore[arg-type]
 
     def count_tokens(self, text: str) -> int:
@@ -756,7 +756,7 @@ def test_long_texts_fit_the_critic(strategy: object, unreadable: bool) -> None:
 
     asked = model.asked("backward")[0]
     assert all(shown in asked for shown in ("Begin. 第0文", " End.", "Be brief. ", "characters left out", "for P1"))
-    assert model.longest("backward") <= 16_384
+    assert model.longest("backward") <= 8_192
     assert texts(system) == [LONG if unreadable else "Be exact."]
 
 
@@ -777,7 +777,7 @@ def test_long_traces_fit_the_critic() -> None:
     (asked,) = model.asked("backward")
     assert all(shown in asked for shown in ("First.", "Last.", "Step 0 of many.", "Step 299 of many.", "for P1, P2"))
     assert re.search(r"\(29\d of the 302 steps are left out\.\)", asked)
-    assert model.longest("backward") <= 16_384
+    assert model.longest("backward") <= 8_192
     assert (texts(first), texts(last)) == (["Be exact."], ["Be exact."])
 
 
@@ -793,7 +793,7 @@ def test_long_conversations_fit_the_critic(strategy: object) -> None:
 
     assert all("message 0 " in each and "message 499 " in each for each in model.asked("backward"))
     assert all(re.search(r"\(\d{3} of the 502 parts are left out\.\)", each) for each in model.asked("backward"))
-    assert model.longest("backward") <= 16_384
+    assert model.longest("backward") <= 8_192
     assert (texts(system), texts(middle)) == (["Be exact."], ["Be exact."])
 
 

@@ -485,6 +485,22 @@ def test_a_structured_reply_is_repaired_once() -> None:
     assert [call.request for call in asked.calls] == [call.request for call in model.history]
 
 
+def test_a_repair_fits_the_context() -> None:
+    """The reply shown for its repair is shortened to what the context holds; without room nobody is asked again."""
+
+    def calls(context_tokens: int) -> int:
+        model = Model("No. " * 9_000, capabilities=Capabilities(schema=True, context_tokens=context_tokens))
+        options = wg.Sampling(max_tokens=100)
+        output = wg.llm_call(None, "Which?", engine=model, schema=City, options=options)
+        with pytest.raises(wg.NodeError, match="not one JSON value"):
+            output.value  # noqa: B018 - reading is the act
+        tokens = [sum(model.count_tokens(each.text) for each in messages) for messages in sent(model)]
+        assert max(tokens) <= context_tokens - 100
+        return len(tokens)
+
+    assert (calls(600), calls(140)) == (2, 1)
+
+
 def test_a_schema_in_words_joins_the_question() -> None:
     """Told in words, the schema is a part of the last user message: chat templates refuse two of those in a row."""
     model = Model({"name": "東京", "people": 3}, capabilities=Capabilities(schema=False))

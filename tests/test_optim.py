@@ -74,6 +74,14 @@ def test_an_unusable_reply_is_a_reason(reply: str | Completion, reason: str) -> 
     assert (system.value, system.version) == ("You summarise {article}.", 0)
 
 
+def test_half_a_character_is_no_value() -> None:
+    """A text that no encoding can carry never becomes the value, though the marks stand around it."""
+    engine = Engine(lambda request: marked_reply(request, "lone \ud800"), schema=False)
+    result = TGD([prompt()], engine=engine).step()
+
+    assert result.reasons == ("p1: the new text holds a lone surrogate at 5, which no encoding can carry",)
+
+
 def test_one_repair() -> None:
     """The repair shows the reply and what is wrong with it; a good second reply is the value."""
     engine, system = Engine(in_turn(json_reply("no"), json_reply("Sum up {article}."))), prompt()

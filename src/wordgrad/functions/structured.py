@@ -9,12 +9,15 @@ from pydantic import BaseModel
 
 from wordgrad import prompts
 from wordgrad.core.value import EngineCall
-from wordgrad.errors import UnreadableReply
+from wordgrad.errors import UnreadableReply, UsageError
+from wordgrad.prompts import Limits, Prompt
 from wordgrad.types import Engine, Request
 
 Form = TypeVar("Form", bound=BaseModel)
 
 _AGAIN = "Reply with the JSON only."
+_CHARS_SHOWN = 100_000
+"""Of the reply in a request for its repair."""
 
 
 async def ask(engine: Engine, request: Request, form: type[Form]) -> tuple[Form, tuple[EngineCall, ...]]:
@@ -34,8 +37,7 @@ async def ask(engine: Engine, request: Request, form: type[Form]) -> tuple[Form,
     try:
         return prompts.read_json(prompts.whole(first.completion), form), (first,)
     except UnreadableReply as error:
-        prompt = prompts.asked_again(asked.messages, first.completion.text, [str(error)], form=_AGAIN)
-    again = replace(asked, messages=prompt.messages, template=prompt.template)
+        again = _again(engine, asked, first.completion.text, error)
     second = EngineCall.of(engine, again, await engine.complete(again))
     try:
         return prompts.read_json(prompts.whole(second.completion), form), (first, second)
@@ -43,6 +45,17 @@ async def ask(engine: Engine, request: Request, form: type[Form]) -> tuple[Form,
         raise UnreadableReply(
             f"{engine.name} gave no reply in the asked form, and its repair had none: {error}"
         ) from error
+
+
+def _again(engine: Engine, asked: Request, reply: str, problem: UnreadableReply) -> Request:
+    def prompt(limits: Limits) -> Prompt:
+        return prompts.asked_again(asked.messages, limits.text(reply), [str(problem)], form=_AGAIN)
+
+    try:
+        made = prompts.fitted(prompt, chars=_CHARS_SHOWN, engine=engine, sampling=asked.sampling)
+    except UsageError as error:
+        raise UnreadableReply(f"{engine.name}: {problem}; its context has no room for a repair") from error
+    return replace(asked, messages=made.messages, template=made.template)
 
 
 def _with_form(engine: Engine, request: Request, form: type[BaseModel]) -> Request:

@@ -16,8 +16,8 @@ _FEWEST_CHARS = 200
 _MOST_ITEMS = 64
 _MESSAGE_TOKENS = 16
 """What a chat template puts around a message, at most."""
-_REPAIR_TOKENS = 600
-"""What the request for a repair takes beside the reply that it shows."""
+_REPAIR_TOKENS = 800
+"""What a request for a repair takes that shows the reply's start and end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,9 @@ def fitted(
         return make(Limits(chars))
     room = context - sampling.max_tokens
     if form is not None:
-        schema = engine.count_tokens(in_words(form.model_json_schema()))
-        room -= schema + sampling.max_tokens + _REPAIR_TOKENS
+        room -= _REPAIR_TOKENS
+        if not engine.capabilities.schema:
+            room -= engine.count_tokens(in_words(form.model_json_schema()))
     for limits in _limits(chars):
         prompt = make(limits)
         if sum(engine.count_tokens(each.text) + _MESSAGE_TOKENS for each in prompt.messages) <= room:
