@@ -260,6 +260,19 @@ def test_an_interrupted_run_can_be_resumed(project: Project, monkeypatch: pytest
     assert resumed == whole
 
 
+def test_an_interrupted_run_is_listed_as_running(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no scores yet; what it found so far can be looked at."""
+    monkeypatch.setattr("wordgrad.cli.screen.Screen.step", _interrupt)
+    project.run("optimize", project.config)
+    (listed,) = project.json("runs", "list")
+
+    code, out, _ = project.run("runs", "list")
+    _, shown, _ = project.run("runs", "show", listed["run"])
+
+    assert (code, listed["status"], listed["report"], "→" in out) == (0, "running", None, False)
+    assert ("step 1: accepted" in shown, BETTER in shown) == (True, True)
+
+
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 

@@ -270,6 +270,15 @@ def test_a_metric_that_judges_nothing_has_no_score(project: Project) -> None:
     assert (code, "- on 5 test rows, 0 passed" in out) == (0, True)
 
 
+def test_nothing_is_better_where_nothing_can_be_compared(project: Project) -> None:
+    """A metric that judges no validation row leaves the start in place, and its score unknown."""
+    own_metric(project, 'return (0.0, "Shout!") if output.startswith("train") else (None, "?")')
+
+    found = project.json("optimize", project.config)
+
+    assert (found["accepted"], found["test"]) == (0, {"n": 5, "start": None, "end": None})
+
+
 @pytest.mark.parametrize(
     ("body", "code", "words"),
     [
