@@ -142,9 +142,10 @@ class Search:
         best, verdict = self._final(finalists, before)
         if verdict.better:
             self.optimizer.apply(best)
+        tried = "the one candidate" if len(candidates) == 1 else f"the best of {len(candidates)} candidates"
         said = "beats" if verdict.better else "does not beat"
         return ended(
-            f"the best of {len(candidates)} candidates {said} the present text on {verdict.n} validation rows "
+            f"{tried} {said} the present text on {verdict.n} validation rows "
             f"({verdict.candidate:.0%} against {verdict.start:.0%})",
             after={**before, **best.values},
             verdict=verdict,
