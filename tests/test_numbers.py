@@ -121,7 +121,7 @@ def test_the_optimizer_sees_the_prompt_once() -> None:
 
     (sent,) = [call.request for call in model.history if call.request.purpose == "optimize"]
     text = "\n".join(message.text for message in sent.messages)
-    (records,) = re.findall(r"<(records-[0-9a-f]+)>\n(.*?)\n</\1>", text, re.DOTALL)
+    (records,) = re.findall(r"<(feedback-[0-9a-f]+)>\n(.*?)\n</\1>", text, re.DOTALL)
     assert text.count(value) == 1
-    assert all(f"question {n}" in records[1] for n in range(8))
+    assert records[1].count("- Be exact.") == 8
     assert len(text) - len(value) - len(records[1]) <= 1_500
