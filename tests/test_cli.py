@@ -260,7 +260,19 @@ def test_an_interrupted_run_can_be_resumed(project: Project, monkeypatch: pytest
     assert resumed == whole
 
 
-def test_an_interrupted_run_is_listed_as_running(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_run_is_listed_as_that_until_it_is_resumed(project: Project) -> None:
+    """An outage fails the run; once it is over and the run was resumed, the run is done."""
+    project.engine(RuleEngine(lambda _: wg.EngineError("down", retryable=False, status=500), name="fake"))
+    project.run("optimize", project.config)
+    (failed,) = project.json("runs", "list")
+    project.engine(Pupil())
+    project.json("runs", "resume", failed["run"])
+    (done,) = project.json("runs", "list")
+
+    assert (failed["status"], done["status"]) == ("failed", "done")
+
+
+def test_an_interrupted_run_is_listed_as_that(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no scores yet; what it found so far can be looked at."""
     monkeypatch.setattr("wordgrad.cli.screen.Screen.step", _interrupt)
     project.run("optimize", project.config)
@@ -269,7 +281,7 @@ def test_an_interrupted_run_is_listed_as_running(project: Project, monkeypatch: 
     code, out, _ = project.run("runs", "list")
     _, shown, _ = project.run("runs", "show", listed["run"])
 
-    assert (code, listed["status"], listed["report"], "→" in out) == (0, "running", None, False)
+    assert (code, listed["status"], listed["report"], "→" in out) == (0, "interrupted", None, False)
     assert ("step 1: accepted" in shown, BETTER in shown) == (True, True)
 
 

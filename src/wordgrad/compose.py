@@ -86,6 +86,7 @@ class Run:
         with self._database:
             if error is not None:
                 self._ledger.void(error)
+                self.note("status", {"status": "failed" if isinstance(error, Exception) else "interrupted"})
             self._used = self._ledger.totals()
 
     # ---- what the graph asks (RunContext)
@@ -136,7 +137,7 @@ class Run:
 
     def note(self, kind: str, body: Mapping[str, Any]) -> None:
         """Append an event."""
-        self._database.write(lambda connection: self._ledger.note(connection, kind, dict(body))).result()
+        self._database.write(lambda connection: runs.add_event(connection, self.id, kind, body)).result()
 
     def keep(self, variable: str, version: int, value: str) -> None:
         """Keep a variable's value; version 0 is the start."""

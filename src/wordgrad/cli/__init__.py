@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import sysconfig
 import traceback
@@ -42,6 +43,8 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             # A text may hold what the terminal's encoding has no sign for; in JSON the replacement is the same text.
             stream.reconfigure(errors="backslashreplace")
+    # Its words name neither the engine nor the pause; both are events of the run.
+    logging.getLogger("stamina").addHandler(logging.NullHandler())
     try:
         app()
     except Exception as error:

@@ -9,11 +9,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from wordgrad.prompts.render import Prompt, mark, one_line, prompt, render, section, shortened, template_hash
-from wordgrad.types import Message
+from wordgrad.prompts.forms import asked_again
+from wordgrad.prompts.render import Prompt, mark, one_line, prompt, section, shortened
 
 _MARK = re.compile(r"^</([A-Za-z0-9]+-[0-9a-f]{8,})>$", re.MULTILINE)
-_REASON_CHARS = 500
 _FEW = 12
 _SHORT = 40
 
@@ -126,13 +125,7 @@ def one_shot(work: Work, *, as_json: bool) -> Asked:
 
 def repair(asked: Asked, reply: str, reasons: Sequence[str]) -> Asked:
     """Ask once more, shown the reply and what is wrong with it."""
-    wanted = render(
-        "repair",
-        reasons="\n".join(f"- {shortened(one_line(each), _REASON_CHARS)}" for each in reasons),
-        form=_form(asked),
-    )
-    turns = (Message("assistant", (reply or "(nothing)",)), Message("user", (wanted.strip(),)))
-    return replace(asked, prompt=Prompt((*asked.prompt.messages, *turns), template_hash("repair")))
+    return replace(asked, prompt=asked_again(asked.prompt.messages, reply, reasons, form=_form(asked)))
 
 
 def reduce(records: Sequence[str], *, groups: int) -> Prompt:

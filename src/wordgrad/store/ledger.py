@@ -14,7 +14,7 @@ from wordgrad import dispatch
 from wordgrad.engines.key import body
 from wordgrad.errors import BudgetExceeded, EngineError, StoreError
 from wordgrad.store.database import Database, keep, kept
-from wordgrad.store.runs import events, forget_places
+from wordgrad.store.runs import add_event, events, forget_places
 from wordgrad.types import JSON, Completion, Engine, Index, PlaceRow, Request, Usage
 
 T = TypeVar("T")
@@ -193,14 +193,7 @@ class RunLedger:
         await self._commit(change, known)
 
     async def event(self, kind: str, **body: JSON) -> None:
-        await self._commit(lambda connection: self.note(connection, kind, body))
-
-    def note(self, connection: sqlite3.Connection, kind: str, body: dict[str, Any]) -> None:
-        """Append an event inside a change."""
-        connection.execute(
-            "INSERT INTO events (run, at, kind, body) VALUES (?, ?, ?, ?)",
-            (self.run, time.time(), kind, json.dumps(body)),
-        )
+        await self._commit(lambda connection: add_event(connection, self.run, kind, body))
 
     def void(self, error: BaseException) -> None:
         """Let a resumed run ask again what ended this one: an outage is over by then, a wrong key was mended.
@@ -221,7 +214,7 @@ class RunLedger:
         def change(connection: sqlite3.Connection) -> None:
             forget_places(connection, self.run, first)
             last = connection.execute("SELECT max(id) FROM attempts WHERE run = ?", (self.run,)).fetchone()[0]
-            self.note(connection, "failed", {"error": f"{error}", "from": first, "attempts": last or 0})
+            add_event(connection, self.run, "failed", {"error": f"{error}", "from": first, "attempts": last or 0})
 
         self._database.write(change).result()
 

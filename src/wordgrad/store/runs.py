@@ -26,7 +26,8 @@ class RunRow:
     started_at: float
     """Seconds since 1970."""
     status: str
-    """"running" until an end was recorded; a killed run stays so, and can be resumed."""
+    """The report's, once there is one; before that "running", also of a run that was killed, or how its process ended:
+    "interrupted" or "failed". All but the report's can be resumed."""
     report: Mapping[str, Any] | None
     """What `optimize --json` prints; None before the end."""
 
@@ -45,10 +46,7 @@ def open_run(database: Database, *, name: str, seed: int, settings: Mapping[str,
         first = connection.execute("SELECT secret FROM runs ORDER BY started_at LIMIT 1").fetchone()
         own = secret or (first["secret"] if first else secrets.token_bytes(16))
         connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?)", (run, name, seed, own, time.time()))
-        connection.execute(
-            "INSERT INTO events (run, at, kind, body) VALUES (?, ?, 'settings', ?)",
-            (run, time.time(), json.dumps(settings)),
-        )
+        add_event(connection, run, "settings", settings)
 
     database.write(change).result()
     return run
@@ -61,11 +59,12 @@ def reopen_run(database: Database, run: str) -> RunRow:
         UsageError: There is no such run.
     """
     row = find(database, run)
-    database.write(
-        lambda connection: connection.execute(
-            "UPDATE attempts SET state = 'lost' WHERE run = ? AND state = 'sent'", (row.id,)
-        )
-    ).result()
+
+    def change(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE attempts SET state = 'lost' WHERE run = ? AND state = 'sent'", (row.id,))
+        add_event(connection, row.id, "status", {"status": "running"})
+
+    database.write(change).result()
     return row
 
 
@@ -132,6 +131,13 @@ def events(database: Database, run: str, kind: str) -> list[dict[str, Any]]:
     return [json.loads(each["body"]) for each in rows]
 
 
+def add_event(connection: sqlite3.Connection, run: str, kind: str, body: Mapping[str, Any]) -> None:
+    """Append an event inside a change."""
+    connection.execute(
+        "INSERT INTO events (run, at, kind, body) VALUES (?, ?, ?, ?)", (run, time.time(), kind, json.dumps(body))
+    )
+
+
 def steps(database: Database, run: str) -> list[dict[str, Any]]:
     """What each step did, in order; a resumed run notes the steps that it replays again, and the last note holds."""
     return list({each["number"]: each for each in events(database, run, "step")}.values())
@@ -170,19 +176,18 @@ def remove(database: Database, run: str) -> None:
     database.write(change).result()
 
 
-_SELECT = (
-    "SELECT r.*, (SELECT body FROM events e WHERE e.run = r.id AND e.kind = 'end' ORDER BY e.id DESC LIMIT 1) "
-    "AS report FROM runs r"
-)
+_LAST = "(SELECT body FROM events e WHERE e.run = r.id AND e.kind = '{0}' ORDER BY e.id DESC LIMIT 1) AS [{0}]"
+_SELECT = f"SELECT r.*, {_LAST.format('end')}, {_LAST.format('status')} FROM runs r"  # noqa: S608 - constants
 
 
 def _row(row: sqlite3.Row) -> RunRow:
-    report = None if row["report"] is None else json.loads(row["report"])
+    report = None if row["end"] is None else json.loads(row["end"])
+    now = {"status": "running"} if row["status"] is None else json.loads(row["status"])
     return RunRow(
         id=row["id"],
         name=row["name"],
         seed=row["seed"],
         started_at=row["started_at"],
-        status="running" if report is None else str(report.get("status", "done")),
+        status=str((report or now).get("status", "done")),
         report=report,
     )
