@@ -79,12 +79,14 @@ def test_a_judges_reply_is_repaired_once() -> None:
     assert loss.trace()[0].calls[0].completion.text == '{"critique": "Good.", "score": 8}'
 
 
-def test_a_judge_without_a_verdict_is_an_error() -> None:
-    """A judge who never gives a verdict is no zero: reading the loss raises."""
-    loss = wg.JudgeLoss("Exact: 1.", Model(judgement="Well."))("In spring.")
+def test_a_verdict_that_cannot_be_read_is_no_score() -> None:
+    """Neither the reply nor its repair is a verdict: no score, no feedback, and the value says why."""
+    model, solution = Model(judgement="Well."), prompt("In spring.", "answer")
+    loss = wg.JudgeLoss("Exact: 1.", model)(solution)
+    loss.backward()
 
-    with pytest.raises(wg.NodeError, match="gave no reply in the asked form"):
-        loss.score  # noqa: B018 - reading is the act
+    assert "gave no reply in the asked form" in loss.value
+    assert (loss.score, solution.gradients, len(model.history)) == (None, (), 2)
 
 
 @pytest.mark.parametrize("judge", [wg.TextLoss, wg.JudgeLoss])

@@ -13,7 +13,7 @@ from wordgrad.core.function import Node
 from wordgrad.core.value import EngineCall, Result, text_form
 from wordgrad.engines.defaults import resolve
 from wordgrad.engines.stack import wrapped
-from wordgrad.errors import EngineError, UsageError
+from wordgrad.errors import EngineError, UnreadableReply, UsageError
 from wordgrad.functions.structured import ask
 from wordgrad.losses.base import Case, Loss, Scale
 from wordgrad.prompts import Limits, Prompt
@@ -127,13 +127,13 @@ class JudgeLoss(_Judge):
         self.scale: Scale = Scale(passing=passing)
 
     async def judge(self, case: Case, node: Node) -> Result:
-        """The score and the critique.
-
-        Raises:
-            UnreadableReply: The judge's reply was no verdict, and neither was its repair.
-        """
+        """The score and the critique; no score where neither the judge's reply nor its repair is a verdict."""
         engine, request = resolve(self.engine), self.request(case, prompts.judge_score, _Verdict)
-        verdict, calls = await ask(wrapped(engine), request, _Verdict)
+        try:
+            verdict, calls = await ask(wrapped(engine), request, _Verdict)
+        except UnreadableReply as error:
+            # Who cannot be read has not judged, and that is not a zero: the example gives no feedback.
+            return self.judged(f"{error}", None)
         return replace(self.judged(verdict.critique, verdict.score), calls=calls)
 
 
