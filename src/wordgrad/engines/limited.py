@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -9,8 +11,9 @@ from dataclasses import dataclass
 
 import anyio
 
+from wordgrad import context
 from wordgrad.engines.wrapper import Wrapper
-from wordgrad.types import Completion, Engine, Request
+from wordgrad.types import Completion, Engine, Index, Request
 
 _MINUTE_S = 60.0
 
@@ -24,8 +27,47 @@ class _Sent:
     """0 until its reply is there."""
 
 
+class Places:
+    """How many calls an engine carries at once. Of those that wait, the one that was created first goes next.
+
+    Not the one that came first: which worker thread is faster is chance, and results are read in creation order.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: list[tuple[Index, int, anyio.Event]] = []
+        self._arrivals = itertools.count()
+
+    async def __aenter__(self) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        event = anyio.Event()
+        entry = (context.body.get().index, next(self._arrivals), event)
+        heapq.heappush(self._waiting, entry)
+        try:
+            await event.wait()
+        except BaseException:
+            if event.is_set():
+                self._leave()
+            else:
+                self._waiting.remove(entry)
+                heapq.heapify(self._waiting)
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        """Hand the place on, or free it."""
+        if self._waiting:
+            heapq.heappop(self._waiting)[2].set()
+        else:
+            self._free += 1
+
+
 class Limited(Wrapper):
-    """Lets calls through in the order in which they came, no more than the limits allow.
+    """Lets calls through, no more at once and in a minute than the limits allow.
 
     Args:
         inner: Who is asked.
@@ -40,16 +82,14 @@ class Limited(Wrapper):
         self,
         inner: Engine,
         *,
-        in_flight: int | anyio.CapacityLimiter | None = None,
+        in_flight: int | Places | None = None,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         super().__init__(inner)
-        if not isinstance(in_flight, anyio.CapacityLimiter):
-            in_flight = anyio.CapacityLimiter(in_flight or inner.max_in_flight)
-        self._places = in_flight
+        self._places = in_flight if isinstance(in_flight, Places) else Places(in_flight or inner.max_in_flight)
         self._limits = (requests_per_minute, tokens_per_minute)
         self._clock = clock
         self._sleep = sleep
