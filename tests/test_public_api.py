@@ -59,6 +59,20 @@ print(json.dumps([seconds, heavy, threading.active_count()]))
     assert seconds < 0.15
 
 
+def test_calls_need_no_fork() -> None:
+    """Where a process cannot fork (Windows) calls are made all the same."""
+    script = """
+import logging, os, random  # the standard library's own hooks
+del os.register_at_fork
+import wordgrad as wg
+from wordgrad.testing import RuleEngine
+print(wg.llm_call("Greet.", "me", engine=RuleEngine(lambda request: "hello")).value)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (ran.stdout, ran.stderr) == ("hello\n", "")
+
+
 def test_modules_do_nothing_when_imported() -> None:
     """Every module of the package can be imported, and none prints."""
     names = [module.name for module in pkgutil.walk_packages(wg.__path__, "wordgrad.")]

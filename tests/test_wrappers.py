@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 
 import anyio
 import anyio.lowlevel
@@ -188,6 +189,64 @@ async def test_no_more_calls_than_allowed_are_in_flight(given: int | None, expec
     await together(Limited(engine, in_flight=given), 20)
 
     assert (peak, engine.asked) == (expected, 20)
+
+
+@dataclass
+class Simple(Plain):
+    """An engine that has no hash."""
+
+    answer: Callable[[int], Awaitable[Completion]]
+    max_in_flight: int = 2
+    asked: int = 0
+
+
+@dataclass(slots=True)
+class Slotted:
+    """An engine that has no hash, and that no weak reference can point to."""
+
+    name: str = "slotted"
+    endpoint: str = "test"
+    model: str = "slotted"
+    capabilities: wg.Capabilities = field(default_factory=wg.Capabilities)
+    price: Price | None = None
+    max_in_flight: int = 2
+
+    async def complete(self, request: Request) -> Completion:
+        """Say hello."""
+        return Completion(text="hello")
+
+    def count_tokens(self, text: str) -> int:
+        """A character each."""
+        return len(text)
+
+
+@pytest.mark.parametrize("in_run", [False, True])
+def test_an_engine_needs_no_hash(in_run: bool) -> None:
+    """A plain dataclass with one method is an engine, in a run and outside one, in the preflight and in calls."""
+    with wg.Run() if in_run else nullcontext():
+        preflight([Slotted()])
+        reply = wg.llm_call("Greet.", "me", engine=Slotted())
+
+        assert reply.value == "hello"
+
+
+def test_calls_of_an_engine_share_its_places() -> None:
+    """Outside a run too no more calls are out than an engine can carry, hash or no hash."""
+    out = peak = 0
+
+    async def answer(_: int) -> Completion:
+        nonlocal out, peak
+        out += 1
+        peak = max(peak, out)
+        await anyio.lowlevel.checkpoint()
+        out -= 1
+        return Completion(text="ok")
+
+    engine = Simple(answer)
+    replies = [wg.llm_call("Greet.", str(number), engine=engine) for number in range(9)]
+
+    assert [each.value for each in replies] == ["ok"] * 9
+    assert peak == 2
 
 
 @pytest.mark.anyio
@@ -525,3 +584,22 @@ def test_the_engine_is_in_the_key(attribute: str) -> None:
 def test_the_key_is_the_same_everywhere() -> None:
     """The key depends on nothing of the process: this value was computed in another one."""
     assert request_key(ENGINE, HELLO) == "d111f373370931525aea11f570648e13ba36e95882cf8d5a305e77f96977056c"
+
+
+def test_calls_that_wait_go_in_creation_order() -> None:
+    """Of calls that wait for a place the first created goes next, whichever thread was faster: results are read so."""
+    sent: list[str] = []
+
+    class Narrow(RuleEngine):
+        async def complete(self, request: Request) -> Completion:
+            sent.append(request.messages[-1].text)
+            await anyio.sleep(0.001)
+            return await super().complete(request)
+
+    engine = Narrow(lambda _: "yes", max_in_flight=2)
+    for answer in wg.map(lambda number: wg.llm_call(None, f"{number:02}", engine=engine), range(60)):
+        assert answer.value == "yes"
+
+    # The first few meet no queue.
+    assert sent[8:] == sorted(sent[8:])
+    assert sorted(sent) == [f"{number:02}" for number in range(60)]

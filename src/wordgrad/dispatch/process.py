@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from collections.abc import Callable
 
 from wordgrad.dispatch.loop import Dispatcher
 
@@ -33,6 +34,12 @@ class Process:
             self._dispatcher.close()
 
 
+def after_fork(call: Callable[[], object]) -> None:
+    """Have `call` made in every child that this process forks; where there is no fork (Windows), never."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)
+
+
 process = Process()
-os.register_at_fork(after_in_child=process.forked)
+after_fork(process.forked)
 atexit.register(process.exit)

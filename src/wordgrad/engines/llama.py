@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from wordgrad.dispatch.process import after_fork
 from wordgrad.errors import UsageError
 
 CONTEXT_TOKENS = 8192
@@ -99,8 +100,7 @@ def _started(path: Path) -> Server:
 
 
 def _end_with_process(handle: object) -> None:
-    if hasattr(os, "register_at_fork"):  # there is no fork on Windows
-        os.register_at_fork(after_in_child=lambda: _abandon(handle))
+    after_fork(lambda: _abandon(handle))
     owner = os.getpid()
 
     @atexit.register

@@ -24,7 +24,7 @@ def preflight(engines: Sequence[Engine]) -> None:
 
     async def ask() -> None:
         context.body.set(context.Body(index=index))
-        for engine in dict.fromkeys(engines):
+        for engine in {id(each): each for each in engines}.values():
             await wrapped(engine).complete(_HELLO)
 
     dispatch.run(ask, what="preflight")

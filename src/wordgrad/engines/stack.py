@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from weakref import WeakKeyDictionary
-
-import anyio
+import weakref
 
 from wordgrad import context
+from wordgrad.dispatch.process import after_fork
 from wordgrad.engines.breaker import Breaker
 from wordgrad.engines.budgeted import Budgeted, Meter
 from wordgrad.engines.cached import Cached, Flight
-from wordgrad.engines.limited import Limited
+from wordgrad.engines.limited import Limited, Places
 from wordgrad.engines.recorded import Recorded
 from wordgrad.engines.replayed import Replayed
 from wordgrad.engines.retried import Retried
 from wordgrad.types import Engine, Ledger
 
-# Places in flight are an engine's, whoever calls it: runs that go on at the same time share them. A forked child has
-# its own, for none of its parent's calls will ever give one back there.
-_places: WeakKeyDictionary[Engine, anyio.CapacityLimiter] = WeakKeyDictionary()
-os.register_at_fork(after_in_child=_places.clear)
+# Places in flight are an engine's, whoever calls it: runs that go on at the same time share them. By identity: an
+# engine need not be hashable. A forked child has its own, for none of its parent's calls will ever give one back there.
+_places: dict[int, tuple[Places, Engine | None]] = {}
+after_fork(_places.clear)
 
 
 def wrapped(engine: Engine) -> Engine:
@@ -37,8 +35,12 @@ def recorded(engine: Engine, ledger: Ledger, meter: Meter, flights: dict[str, Fl
     return Replayed(Cached(Breaker(Retried(sent, ledger)), ledger, flights), ledger)
 
 
-def _places_of(engine: Engine) -> anyio.CapacityLimiter:
-    found = _places.get(engine)
-    if found is None:
-        found = _places[engine] = anyio.CapacityLimiter(engine.max_in_flight)
-    return found
+def _places_of(engine: Engine) -> Places:
+    if id(engine) not in _places:
+        kept = None
+        try:
+            weakref.finalize(engine, _places.pop, id(engine), None)
+        except TypeError:  # it has __slots__: it is kept alive, or its id might become another's
+            kept = engine
+        _places.setdefault(id(engine), (Places(engine.max_in_flight), kept))
+    return _places[id(engine)][0]

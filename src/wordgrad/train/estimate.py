@@ -75,10 +75,9 @@ def estimated(job: Job, config: Config, engine_of: EngineOf) -> Estimate:
     # A repair sends the prompt, the first reply and what was wrong with it.
     critic = judged + engines.backward.max_tokens
     records = _FIXED_TOKENS + asked + plan.batch * (critic + answer) + engines.optimizer.max_tokens
+    once = {id(each): each for each in job.engines}.values()
     parts = [
-        _sum(
-            "preflight", [_part("", 1, 1, _PREFLIGHT_TOKENS, _PREFLIGHT, each) for each in dict.fromkeys(job.engines)]
-        ),
+        _sum("preflight", [_part("", 1, 1, _PREFLIGHT_TOKENS, _PREFLIGHT, each) for each in once]),
         Part(name="answers", least=rows, most=most, tokens=0, usd=None)
         if own
         else _part("answers", rows, most, asked, engines.forward, engine_of(engines.forward)),
