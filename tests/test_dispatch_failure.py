@@ -329,6 +329,33 @@ def test_the_first_reader_in_order_is_told_of_a_stall(read: Callable[[wg.Variabl
     assert across(read, is_async=is_async) == ["GraphError", "A", "A", "B"]
 
 
+@pytest.mark.parametrize("crosswise", [False, True])
+def test_an_exclusive_call_in_its_own_turn_fails(crosswise: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """An exclusive call made where its function has its turn, or by way of another, fails; later calls run."""
+    met = threading.Barrier(2)
+
+    @wg.function(exclusive=True)
+    def left(inside: bool) -> str:
+        if inside:
+            met.wait(LIMIT_S)
+            (right if crosswise else left)(False)
+        return "left"
+
+    @wg.function(exclusive=True)
+    def right(inside: bool) -> str:
+        if inside:
+            met.wait(LIMIT_S)
+            (left if crosswise else right)(False)
+        return "right"
+
+    outputs = [left(True), right(True), left(False), right(False)]
+    outcomes = [_outcome(each) for each in outputs]
+    gc.collect()
+
+    assert outcomes == ["left", "right", "left", "right"]
+    assert "an exclusive function cannot be called there" in caplog.text
+
+
 # ---- Ctrl-C
 
 

@@ -353,7 +353,14 @@ class Dispatcher:
     # ---- faults
 
     def _check_stall(self) -> None:
-        """Bodies that read across each other would wait for ever: the first in order is told so."""
+        """Calls that wait for each other would wait for ever: the first in order is told so."""
+        while not (self._active or self._inbox) and (self._blocked or self._outside):
+            # A body has returned, and what keeps its turn is a call made in it that waits for that very turn.
+            made_inside = [node for node in self._unsettled if node._parent is not None and not node._missing]
+            held = [node for node in made_inside if any(queue[0]._done for queue in node._queues)]
+            if not held:
+                break
+            self._turn_down(min(held, key=lambda each: each.index))
         if self._active or self._inbox or not self._blocked:
             return
         # A body may wait for pieces of its own, as `gather` does: then one of those is what reads a call.
@@ -364,6 +371,17 @@ class Dispatcher:
             f"which cannot run before {reader.label} has ended: pass the value as an input, or make the calls in the "
             "other order",
         )
+
+    def _turn_down(self, node: Pending[Any]) -> None:
+        """Fail a call that can never have its turn."""
+        first = next(queue[0] for queue in node._queues if queue[0]._done)
+        error = GraphError(
+            f"it waits for {first.label} to end, which waits for it, a call made in its body: an exclusive function "
+            "cannot be called there"
+        )
+        node._work = node._context = None
+        self._settle(node, failure=self._failure(node, error))
+        self._close(node)
 
     def _refuse(self, error: BaseException) -> None:  # pragma: no cover - tested in processes that fail, or end
         """Fail every pending call, and every later one, with `error`, which has been logged."""
