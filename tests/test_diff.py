@@ -20,13 +20,15 @@ from wordgrad.train.diff import Hunk, diff
             "Reply in two words.",
             [
                 ("same", "Reply in "),
-                ("removed", "one"),
-                ("added", "two"),
-                ("same", " "),
-                ("removed", "word"),
-                ("added", "words"),
+                ("removed", "one word"),
+                ("added", "two words"),
                 ("same", "."),
             ],
+        ),
+        (
+            "Which team should handle this?",
+            "Decide on a desk for this?",
+            [("removed", "Which team should handle"), ("added", "Decide on a desk for"), ("same", " this?")],
         ),
     ],
 )

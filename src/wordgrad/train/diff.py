@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, TypeAlias
 
 # Words, runs of spaces, and single signs; a script without spaces goes sign by sign, else a whole line is one change.
 _PIECES = re.compile(
@@ -15,11 +15,16 @@ _PIECES = re.compile(
 )
 
 
+Kind: TypeAlias = Literal["same", "removed", "added"]
+
+_KINDS: tuple[Kind, ...] = ("same", "removed", "added")
+
+
 @dataclass(frozen=True, slots=True)
 class Hunk:
     """A piece of text that is in both, or in one of them only."""
 
-    kind: Literal["same", "added", "removed"]
+    kind: Kind
     text: str
 
 
@@ -28,19 +33,42 @@ def pieces(text: str) -> list[str]:
     return _PIECES.findall(text)
 
 
+class _Span(NamedTuple):
+    """What both texts have next, then where they differ."""
+
+    same: str
+    removed: str
+    added: str
+
+    @property
+    def change(self) -> int:
+        """How much differs, in characters."""
+        return max(len(self.removed), len(self.added))
+
+
 def diff(before: str, after: str) -> list[Hunk]:
-    """The pieces of both texts in order; without the added ones they give `before`, without the removed `after`."""
-    old, new = pieces(before), pieces(after)
-    hunks: list[Hunk] = []
+    """The pieces of both texts in order; without the added ones they give `before`, without the removed `after`.
+
+    What is the same between two changes, and no longer than either, counts as changed: two sentences that share a few
+    short words are one sentence gone and one new, not a mixture of both.
+    """
+    spans: list[_Span] = []
+    for span in _spans(pieces(before), pieces(after)):
+        joined = span
+        while spans and len(joined.same) <= min(spans[-1].change, joined.change):
+            same, removed, added = spans.pop()
+            joined = _Span(same, removed + joined.same + joined.removed, added + joined.same + joined.added)
+        spans.append(joined)
+    hunks = [Hunk(kind, text) for span in spans for kind, text in zip(_KINDS, span, strict=True)]
+    return [each for each in hunks if each.text]
+
+
+def _spans(old: list[str], new: list[str]) -> Iterator[_Span]:
+    same = ""
     for tag, i, j, k, m in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag == "equal":
-            _add(hunks, "same", old[i:j])
-            continue
-        _add(hunks, "removed", old[i:j])
-        _add(hunks, "added", new[k:m])
-    return hunks
-
-
-def _add(hunks: list[Hunk], kind: Literal["same", "added", "removed"], found: Sequence[str]) -> None:
-    if found:
-        hunks.append(Hunk(kind, "".join(found)))
+            same = "".join(old[i:j])
+        else:
+            yield _Span(same, "".join(old[i:j]), "".join(new[k:m]))
+            same = ""
+    yield _Span(same, "", "")
