@@ -373,6 +373,15 @@ def test_another_model_is_an_error(make: Make) -> None:
     assert ask(make, Answer(model="m-2026-01-01")).text == "ok"
 
 
+def test_the_latest_of_a_model_is_that_model() -> None:
+    """Servers answer to "NAME-latest" with the name of the version that this is today."""
+    with FakeServer(lambda body: Answer(model="claude-sonnet-20261001")) as server:
+        engine = AnthropicEngine("a", "claude-sonnet-latest", api_key="k", base_url=server.address)
+        reply = wg.llm_call("Greet.", "me", engine=engine)
+
+        assert reply.value == "ok"
+
+
 @ENGINES
 def test_images_and_schemas_go_over_the_wire(make: Make) -> None:
     """An engine that sees gets the image; the reply's schema is closed for strict servers."""

@@ -46,8 +46,11 @@ def unreadable(name: str, what: str) -> EngineError:
 
 
 def check_model(name: str, *, asked: str, reported: str) -> None:
-    """Raise a retryable error where another model answered: a gateway may have sent the call astray."""
-    if reported and not reported.casefold().startswith(asked.casefold()):
+    """Raise a retryable error where another model answered: a gateway may have sent the call astray.
+
+    The name of a version extends the one that was asked for, "NAME-latest" included.
+    """
+    if reported and not reported.casefold().startswith(asked.casefold().removesuffix("-latest")):
         raise EngineError(f"{name} was asked for the model {asked!r}, and {reported!r} answered", retryable=True)
 
 
