@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from importlib.metadata import version
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -509,6 +510,58 @@ def test_what_no_terminal_can_show_is_escaped(project: Project, monkeypatch: pyt
 
     assert caught.value.code == 0
     assert sys.stdout.buffer.getvalue() == "CAPITALS で答える\n".encode("ascii", "backslashreplace")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", [["show"], ["diff"], ["export", "--format", "json"]])
+def test_json_is_json_in_any_encoding(project: Project, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    """What the encoding of the output has no sign for has JSON's own escapes, not Python's."""
+    text = "CAPITALS é で 🙂"
+    project.engine(Pupil({"value": text}))
+    run = str(report(project)["run"])
+    name, *options = command if len(command) > 1 else [*command, "--json"]
+    monkeypatch.setattr("sys.argv", ["wordgrad", "runs", name, run, *options])
+    monkeypatch.setattr("sys.stdout", TextIOWrapper(BytesIO(), encoding="ascii"))
+
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    sys.stdout.flush()
+    found = json.loads(sys.stdout.buffer.getvalue())  # type: ignore[attr-defined]
+
+    assert (caught.value.code, text in json.dumps(found, ensure_ascii=False)) == (0, True)
+
+
+def test_a_program_that_lost_a_variable_is_no_crash(project: Project) -> None:
+    """A run whose program has another Variable now cannot be resumed, and the message names what is missing."""
+    program = project.folder / "lossy.py"
+    source = (
+        "import wordgrad as wg\n"
+        "class Shout(wg.Module):\n"
+        "    def __init__(self):\n"
+        "        self.prompt = wg.Variable('Say it.', 'system prompt', requires_grad=True)\n"
+        "    def forward(self, row):\n"
+        "        return self.prompt + row['word']\n"
+    )
+    program.write_text(source, encoding="utf-8")
+    text = project.config.read_text(encoding="utf-8")
+    start, end = text.index("[engines.forward]"), text.index("[engines.backward]")
+    without = text[:start] + text[end:]
+    start, end = without.index("[variables.prompt]"), without.index("[data]")
+    project.config.write_text('program = "lossy:Shout"\n' + without[:start] + without[end:], encoding="utf-8")
+    run = str(report(project)["run"])
+    program.write_text(source.replace("self.prompt", "self.other"), encoding="utf-8")
+    del sys.modules["lossy"]
+
+    code, _, err = project.run("runs", "resume", run)
+
+    assert (code, "error: the program changed: it has no variable 'prompt', which the run began with" in err) == (
+        2,
+        True,
+    )
+
+
+def test_the_version_is_told(project: Project) -> None:
+    """`--version` prints what is installed, for reports."""
+    assert project.run("--version") == (0, f"wordgrad {version('wordgrad')}\n", "")
 
 
 def test_only_runs_of_optimize_can_be_resumed(project: Project) -> None:

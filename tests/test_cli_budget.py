@@ -148,6 +148,20 @@ def test_an_end_that_was_not_measured_can_be_measured(project: Project, monkeypa
     assert len(engine.history) == WHOLE
 
 
+@pytest.mark.parametrize(("calls", "done"), [(6, 0), (WHOLE, 1)])
+def test_a_search_that_its_budget_ended_is_called_so(project: Project, calls: int, done: int) -> None:
+    """Whoever reads that the start was kept must know that nothing else was tried, and how to try it."""
+    code, out, _ = project.run("optimize", project.config, "--budget-calls", str(calls))
+    run = project.json("runs", "list")[0]["run"]
+
+    assert code == 0
+    assert (
+        f"the budget ended the search after {done} of 2 steps. Go on with: wordgrad runs resume {run} --store "
+        f"{project.store} and a larger budget (--budget-calls, --budget-usd, --budget-seconds)\n"
+    ) in out
+    assert "Nothing better was found" not in out
+
+
 def test_a_budget_that_ends_inside_a_step_keeps_what_was_found(project: Project) -> None:
     """Calls that the estimate of a step left out may end it in the middle: the text before it is the result."""
 
@@ -211,6 +225,15 @@ def test_what_cannot_be_mended_by_going_on_offers_no_resumption(project: Project
     code, out, err = project.run("optimize", project.config, "--budget-usd", "1")
 
     assert (code, "Go on with" in out + err) == (2, False)
+
+
+def test_the_store_can_be_copied_into_a_shell(project: Project) -> None:
+    """A path with a space is quoted in the commands that are offered."""
+    store = project.folder / "my runs" / "runs.db"
+
+    _, out, _ = project.run("optimize", project.config, "--store", store)
+
+    assert f" --store '{store}'\n" in out
 
 
 def test_the_default_store_needs_no_mention(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,10 @@ import logging
 import sys
 import sysconfig
 import traceback
+from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -29,8 +31,18 @@ _NOT_USERS = (Path(__file__).parents[1], *(Path(sysconfig.get_path(name)) for na
 _EXIT = {UsageError: 2, BudgetExceeded: 3, EngineError: 4}
 
 
+def _told(asked: bool) -> None:
+    if asked:
+        typer.echo(f"wordgrad {version('wordgrad')}")
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
+def root(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_told, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
     """Automatic differentiation for text."""
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +9,7 @@ import typer
 from rich.table import Table
 
 from wordgrad.cli.optimize import AsJson, Settings, Store, Yes, default_engine, engines, require_weights, screen_console
-from wordgrad.cli.screen import Screen, percent
+from wordgrad.cli.screen import Screen, percent, print_json
 from wordgrad.compose import Run
 from wordgrad.data import rows as files
 from wordgrad.engines.preflight import preflight
@@ -49,7 +47,7 @@ def evaluate(
         found = {"n": len(test), "score": scores.mean, "passed": sum(scores.passed), "calls": run.usage.calls}
         run.note("end", {"status": "done", **found})
     if as_json:
-        sys.stdout.write(json.dumps(found) + "\n")
+        print_json(found)
     else:
         score = percent(scores.mean)
         console.print(f"{score} on {found['n']} test rows, {found['passed']} passed, {found['calls']} calls")
@@ -62,12 +60,12 @@ def estimate(config: Settings, as_json: AsJson = False) -> None:
     engine_of = engines(settings, default_engine(settings, console))
     found = estimated(jobs.build(settings, engine_of=engine_of, seed=0), settings, engine_of)
     if as_json:
-        sys.stdout.write(json.dumps(found.as_json()) + "\n")
+        print_json(found.as_json())
         return
     table = Table("", "calls, at least", "at most", "tokens, at most", "US$, at most")
     for part in (*found.parts, found.total):
-        money = "unknown" if part.usd is None else f"{part.usd:.4f}"
-        table.add_row(part.name, str(part.least), str(part.most), str(part.tokens), money)
+        money = "unknown" if part.usd is None else f"{part.usd:,.4f}"
+        table.add_row(part.name, f"{part.least:,}", f"{part.most:,}", f"{part.tokens:,}", money)
     console.print(table)
     if found.limit:
         console.print(found.limit)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sys
+import shlex
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ from rich.console import Console
 
 from wordgrad.cli import models, steps
 from wordgrad.cli.allowance import Allowance
-from wordgrad.cli.screen import Screen, summary
+from wordgrad.cli.screen import Screen, print_json, summary
 from wordgrad.cli.write import replace_all
 from wordgrad.compose import Budget, Run, Totals
 from wordgrad.core.variable import Variable
 from wordgrad.engines import get_engine
 from wordgrad.engines.choice import choose
 from wordgrad.engines.priced import Priced
+from wordgrad.engines.requests import check
 from wordgrad.errors import BudgetExceeded, StoreError, UsageError
 from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
@@ -29,7 +29,7 @@ from wordgrad.train import job as jobs
 from wordgrad.train.config import Config, EngineTable, PriceTable
 from wordgrad.train.job import Job, Outcome
 from wordgrad.train.search import Step, Watcher
-from wordgrad.types import Engine
+from wordgrad.types import Engine, Request
 
 Settings = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's TOML file.")]
 Store = Annotated[Path | None, typer.Option("--store", help="Where runs are kept.", envvar="WORDGRAD_STORE")]
@@ -83,7 +83,7 @@ def screen_console(*, as_json: bool) -> Console:
 
 def default_engine(settings: Config, console: Console) -> str | None:
     """What answers for the tables that name no engine; None where all do. The choice is printed."""
-    if all(table.engine is not None for table in settings.asked):
+    if all(table.engine is not None for table in settings.asked.values()):
         return None
     spec, reason = choose()
     console.print(f"engine: {spec} ({reason})", highlight=False, markup=False)
@@ -103,14 +103,16 @@ def engines(settings: Config, default: str | None) -> jobs.EngineOf:
         # One for each, as get_engine gives: limits on calls in flight are an engine's.
         return priced.setdefault((spec, table.price), Priced(engine, table.price.price()))
 
-    for table in settings.asked:
-        engine_of(table)
+    for name, table in settings.asked.items():
+        engine = engine_of(table)
+        with settings.blaming("engines", name, "temperature"):
+            check(engine, Request(messages=(), sampling=jobs.sampling(table)))
     return engine_of
 
 
 def require_weights(settings: Config, default: str | None, console: Console, *, yes: bool) -> None:
     """Pull the weights of the embedded engine if it will be asked, they are not there, and that is allowed."""
-    if "local" in [table.engine or default for table in settings.asked]:
+    if "local" in [table.engine or default for table in settings.asked.values()]:
         models.ensure(console, yes=yes)
 
 
@@ -158,7 +160,7 @@ def finish(
     store: Path | None = None,
 ) -> None:
     """Carry a job out in its run, and report it."""
-    run_id = run.id if store is None else f"{run.id} --store {store}"
+    run_id = run.id if store is None else f"{run.id} --store {shlex.quote(str(store))}"
     with _resumable(run_id, console):
         with Screen(console, lambda: run.usage) as screen:
             watcher = Journal(run, screen)
@@ -168,14 +170,17 @@ def finish(
         report = summarised(run.id, outcome, totals)
         run.note("end", report)
         if as_json:
-            sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
+            print_json(report)
         else:
             summary(outcome, totals, console)
-        if outcome.end == outcome.start:
+        if outcome.status == "budget":
+            ended = f"the budget ended the search after {len(outcome.search.steps)} of {job.plan.steps} steps"
+            console.print(f"{ended}. {_go_on(run_id, larger=True)}", highlight=False, markup=False)
+        elif outcome.end == outcome.start:
             console.print("Nothing better was found: the start is kept.")
+        console.print(f"look at it with: wordgrad runs show {run_id}", highlight=False, markup=False)
         if write:
             _write(settings, outcome, console)
-        console.print(f"look at it with: wordgrad runs show {run_id}", highlight=False, markup=False)
         if outcome.status == "unmeasured":
             spent = outcome.spent
             assert spent is not None, "something ended it"
@@ -195,12 +200,14 @@ def _resumable(run_id: str, console: Console) -> Generator[None]:
     except (UsageError, StoreError):
         raise
     except BaseException as error:
-        more = " and a larger budget (--budget-calls, --budget-usd, --budget-seconds)"
-        larger = more if isinstance(error, BudgetExceeded) else ""
-        console.print(
-            f"\nstopped; all is kept. Go on with: wordgrad runs resume {run_id}{larger}", highlight=False, markup=False
-        )
+        how = _go_on(run_id, larger=isinstance(error, BudgetExceeded))
+        console.print(f"\nstopped; all is kept. {how}", highlight=False, markup=False)
         raise
+
+
+def _go_on(run_id: str, *, larger: bool) -> str:
+    more = " and a larger budget (--budget-calls, --budget-usd, --budget-seconds)" if larger else ""
+    return f"Go on with: wordgrad runs resume {run_id}{more}"
 
 
 def summarised(run_id: str, outcome: Outcome, totals: Totals) -> dict[str, object]:

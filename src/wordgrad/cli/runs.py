@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.table import Table
 
 from wordgrad.cli import optimize as main_job
 from wordgrad.cli import steps as shown
-from wordgrad.cli.screen import percent
+from wordgrad.cli.screen import percent, print_json
 from wordgrad.compose import Budget, Run
 from wordgrad.errors import UsageError
 from wordgrad.store import runs as kept
@@ -35,7 +34,7 @@ def list_runs(store: Store = None, as_json: AsJson = False) -> None:
     with _opened(store) as database:
         rows = kept.runs(database)
     if as_json:
-        _print_json([_as_json(row) for row in rows])
+        print_json([_as_json(row) for row in rows])
         return
     table = Table()
     for column in ("id", "started", "name", "status", "test", "calls"):
@@ -54,7 +53,7 @@ def show(run: Id, store: Store = None, as_json: AsJson = False) -> None:
         row = kept.find(database, run)
         steps, versions = kept.steps(database, row.id), kept.versions(database, row.id)
     if as_json:
-        _print_json({**_as_json(row), "steps": steps})
+        print_json({**_as_json(row), "steps": steps})
         return
     console = main_job.screen_console(as_json=False)
     console.print(shown.visible(f"{row.id}  {_headline(row)}"))
@@ -71,7 +70,7 @@ def diff(run: Id, store: Store = None, as_json: AsJson = False) -> None:
     with _opened(store) as database:
         versions = kept.versions(database, kept.find(database, run).id)
     if as_json:
-        _print_json([{"name": name, "start": each[0], "end": each[-1]} for name, each in versions.items()])
+        print_json([{"name": name, "start": each[0], "end": each[-1]} for name, each in versions.items()])
         return
     console = main_job.screen_console(as_json=False)
     for name, values in versions.items():
@@ -95,7 +94,7 @@ def export(
             raise UsageError(f"run {row.id} has no variable {variable!r}; it has {', '.join(versions) or 'none'}")
         sys.stdout.write(versions[variable][-1] + "\n")
     elif form == "json":
-        _print_json({**_as_json(row), "versions": versions, "steps": steps})
+        print_json({**_as_json(row), "versions": versions, "steps": steps})
     else:
         sys.stdout.write(_markdown(row, versions, steps))
 
@@ -135,6 +134,8 @@ def resume(
     job = jobs.build(config, engine_of=main_job.engines(config, settings["engine"]), seed=row.seed)
     main_job.require_weights(config, settings["engine"], console, yes=yes)
     for name, text in starts.items():
+        if name not in job.task.program.parameters:
+            raise UsageError(f"the program changed: it has no variable {name!r}, which the run began with")
         # The run's own start: a prompt's file may have been written since.
         job.task.program.parameters[name].value = text
     with Run(_path(store), resume=row.id, budget=Budget(**budget)) as resumed:
@@ -197,7 +198,3 @@ def _markdown(row: kept.RunRow, versions: dict[str, list[str]], steps: list[dict
         for title, text in (("start", values[0]), ("end", values[-1])):
             lines += [f"## {name}: {title}", "", *shown.fenced(text), ""]
     return "\n".join(lines)
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -128,6 +130,16 @@ def _row(scores: Scores | None) -> tuple[str, str]:
     if scores is None:
         return "not measured", ""
     return percent(scores.mean), str(sum(scores.passed))
+
+
+def print_json(value: object) -> None:
+    """Write one JSON value to stdout, in any encoding."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(value)  # all in ASCII, by JSON's own escapes
+    sys.stdout.write(f"{text}\n")
 
 
 def percent(score: float | None) -> str:

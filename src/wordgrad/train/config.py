@@ -15,6 +15,7 @@ from wordgrad.errors import UsageError
 from wordgrad.types import Price
 
 _UNKNOWN = "extra_forbidden"  # pydantic's name for it
+_OWN = "Value error, "  # what pydantic puts before the words of a validator
 
 
 class _Table(BaseModel):
@@ -149,11 +150,10 @@ class Config(_Table):
         return self._source
 
     @property
-    def asked(self) -> tuple[EngineTable, ...]:
-        """The engines that a run asks; a program of the user's own brings what answers."""
-        engines = self.engines
-        forward = (engines.forward,) if self.program is None else ()
-        return (*forward, engines.backward, engines.optimizer)
+    def asked(self) -> dict[str, EngineTable]:
+        """The engines that a run asks, by key; a program of the user's own brings what answers."""
+        names = ("forward", "backward", "optimizer") if self.program is None else ("backward", "optimizer")
+        return {name: getattr(self.engines, name) for name in names}
 
     @property
     def scoring(self) -> tuple[EngineTable, ...]:
@@ -193,7 +193,7 @@ def parse(source: str, path: Path) -> Config:
         # A misspelt key is unknown, and the one that was meant is missing: the first says more.
         first = min(error.errors(), key=lambda each: each["type"] != _UNKNOWN)
         keys = [str(each) for each in first["loc"]]
-        what = "unknown key" if first["type"] == _UNKNOWN else first["msg"]
+        what = "unknown key" if first["type"] == _UNKNOWN else first["msg"].removeprefix(_OWN)
         raise UsageError(f"{path}:{_line_of(source, keys)}: {'.'.join(keys)}: {what}") from error
     placed = _placed(config, path, source)
     if placed.program is not None and "forward" in placed.engines.model_fields_set:

@@ -142,7 +142,7 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
         optimizer=optimizer,
         plan=plan,
         splits=splits,
-        engines=[engine_of(table) for table in config.asked],
+        engines=[engine_of(table) for table in config.asked.values()],
         scorers=[engine_of(table) for table in config.scoring],
     )
 
