@@ -69,6 +69,7 @@ def test_kept(constraint: Constraint, text: str) -> None:
         (KeepSlots("missing"), "{missing}", "{missing} stands in it 1 times instead of 0"),
         (ParsesAs("json"), "{'a': 1}", "not valid json"),
         (ParsesAs("json"), "[" * 100_000, "not valid json"),
+        (ParsesAs("json"), "NaN", "not valid json"),
         (ParsesAs("python"), "def f(:", "not valid python"),
         (ParsesAs("python"), "x = 1\x00", "not valid python"),
         (ParsesAs("python"), "x = '\ud800'", "not valid python"),

@@ -288,6 +288,19 @@ def test_a_json_value_stays_json() -> None:
     assert style.value == {"tone": "warm"}
 
 
+@pytest.mark.parametrize("written", ['{"tone": NaN}', '{"tone": 1e999}', '{"tone": 1, "tone": 2}'])
+def test_what_json_does_not_have_is_no_value(written: str) -> None:
+    """Numbers without end and keys that stand twice reject the step, and no other value is written either."""
+    engine = Engine(lambda request: json_reply(written if "cold" in f"{request.messages}" else "Be warm."))
+    system, style = prompt("Be brief.", name="system"), prompt({"tone": "cold"}, name="style")
+
+    result = TGD([system, style], engine=engine).step()
+
+    assert not result.applied
+    assert result.reasons[0].startswith("style: the value is JSON, and the new text is not: ")
+    assert (system.value, style.value) == ("Be brief.", {"tone": "cold"})
+
+
 def test_two_gradients_of_one_value_are_one_call() -> None:
     """A step costs one call for each parameter, however much feedback there is."""
     engine, system = Engine(in_turn(json_reply("new"))), prompt()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
@@ -261,7 +260,7 @@ def _faults(job: Job, text: str, asked: Asked) -> tuple[str, ...]:
         return (f"the new text holds a lone surrogate at {error.start}, which no encoding can carry",)
     if not job.is_text:
         try:
-            json.loads(text)
+            prompts.parse_json(text)
         except (ValueError, RecursionError) as error:
             return (f"the value is JSON, and the new text is not: {error}",)
     return broken(job.constraints, Change(before=job.text, after=text, count_tokens=job.engine.count_tokens))

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from pydantic import TypeAdapter, ValidationError
 
 from wordgrad.errors import UsageError
+from wordgrad.prompts import parse_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,7 @@ class ParsesAs:
         """Parse the text."""
         try:
             if self.language == "json":
-                json.loads(change.after)
+                parse_json(change.after)
             else:
                 with warnings.catch_warnings():
                     # The parser warns about odd escapes; they are valid.

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wordgrad.errors import UnreadableReply
-from wordgrad.types import Completion
+from wordgrad.types import JSON, Completion
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -104,8 +104,7 @@ def read_json(text: str, form: type[Model]) -> Model:
     block = _CODE_BLOCK.fullmatch(text.strip())
     body = block[1] if block else text
     try:
-        # Pydantic's own parser takes the last of two equal keys, and what is no finite number.
-        json.loads(body, object_pairs_hook=_distinct, parse_constant=_finite, parse_float=_finite)
+        parse_json(body)  # pydantic's own parser takes what this one refuses
         return form.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -113,6 +112,17 @@ def read_json(text: str, form: type[Model]) -> Model:
         raise UnreadableReply(f"the JSON does not fit: {place}: {first['msg']}") from error
     except (ValueError, RecursionError) as error:
         raise UnreadableReply(f"the reply is not one JSON value ({error})") from error
+
+
+def parse_json(text: str) -> JSON:
+    """One JSON value, as the standard has it. Python's own parser takes NaN, and the last of two equal keys.
+
+    Raises:
+        ValueError: It is none.
+        RecursionError: It is nested too deep.
+    """
+    made: JSON = json.loads(text, object_pairs_hook=_distinct, parse_constant=_finite, parse_float=_finite)
+    return made
 
 
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
