@@ -175,6 +175,21 @@ def test_a_person_may_say_several_things() -> None:
     ]
 
 
+def test_a_persons_gradients_are_judged_by_what_they_say() -> None:
+    """A Gradient without an objective has what the same words as a text have: one of its own, which the critic is told."""
+    model, texts_given, gradients_given = Model("Paris, I think."), prompt(), prompt()
+
+    with wg.backward_engine(model):
+        for system, kind in ((texts_given, str), (gradients_given, lambda words: wg.Gradient(text=words))):
+            answer = wg.BlackboxLLM(model, system)("Capital of France?", example="France")
+            answer.backward([kind("Too long."), kind("Too rude.")])
+
+    told = [(each.objective, each.feedback) for each in gradients_given.gradients]
+    assert told == [(each.objective, each.feedback) for each in texts_given.gradients]
+    assert len({objective for objective, _ in told}) == 2
+    assert all("What the final output is judged by:" in each for each in model.asked("backward"))
+
+
 def test_a_forgotten_loss_is_an_error() -> None:
     """backward() on the reply of the prompt in training means that a loss was forgotten."""
     answer = wg.BlackboxLLM(Model(), prompt())("What?")
@@ -232,6 +247,17 @@ def test_a_second_backward_is_an_error() -> None:
     for spent in (loss, kept):
         with pytest.raises(wg.GraphError, match=r"already called.*retain_graph=True"):
             spent.backward()
+
+
+def test_a_persons_words_on_a_spent_loss_leave_it_spent() -> None:
+    """Feedback on a judgement does not make it usable once more."""
+    model, loss = Model(), judged(Model(), prompt())
+    loss.backward()
+    with wg.backward_engine(model):
+        loss.backward("The judge is too strict.")
+
+    with pytest.raises(wg.GraphError, match="already called"):
+        loss.backward()
 
 
 def test_one_spent_loss_in_a_sum_is_an_error() -> None:
@@ -304,7 +330,7 @@ def test_where_nothing_could_be_trained() -> None:
             output.backward("No.")
 
 
-@pytest.mark.parametrize("feedback", ["", " \n", [], ["Too long.", ""]])
+@pytest.mark.parametrize("feedback", ["", " \n", [], ["Too long.", ""], wg.Gradient(text=" ")])
 def test_blank_feedback_is_refused(feedback: object) -> None:
     """Nothing, said about an output, is a mistake and no gradient."""
     system = prompt()

@@ -213,6 +213,15 @@ def test_gradients_with_one_key_replace_each_other() -> None:
     assert texts(system) == ["second"]
 
 
+def test_gradients_without_an_objective_are_told_apart_by_their_words() -> None:
+    """Of a person's own gradients each counts once, and none replaces another."""
+    system = prompt()
+    for text in ("Too long.", "Too rude.", "Too long."):
+        system.accumulate_grad(wg.Gradient(text=text))
+
+    assert texts(system) == ["Too long.", "Too rude."]
+
+
 def test_zero_grad_forgets() -> None:
     """After `zero_grad()` there is no feedback, and its text is empty."""
     system = prompt()

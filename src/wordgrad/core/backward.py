@@ -76,7 +76,7 @@ def _prepared(
     given = [losses] if isinstance(losses, Variable) else list(losses)
     roots = list(dict.fromkeys(given if feedback is not None else _parts(given)))
     words = [feedback] if isinstance(feedback, str | Gradient) else list(feedback or ())
-    spoken_words = [spoken(each) if isinstance(each, str) else each for each in words]
+    said = [spoken(each) for each in words]
     if feedback is not None and not words:
         raise UsageError(BLANK)
     for root in roots:
@@ -84,7 +84,7 @@ def _prepared(
     index = dispatch.next_index()
 
     async def work() -> None:
-        seeds = [each for root in roots for each in await _seeds(root, spoken_words)]
+        seeds = [each for root in roots for each in await _seeds(root, said)]
         for each in given:
             await _settled(each)  # a sum stands for its losses, and may be read afterwards as they may
         traces = _traces(seeds, index)
@@ -92,8 +92,9 @@ def _prepared(
         await _together([_bound(propagate, trace) for trace in traces])
         for trace in traces:
             trace.publish()
-        for root in roots:
-            root._spent = feedback is None and not retain_graph  # noqa: SLF001 - same package
+        if feedback is None and not retain_graph:
+            for root in roots:
+                root._spent = True  # noqa: SLF001 - same package
 
     return work
 

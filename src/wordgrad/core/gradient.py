@@ -15,7 +15,8 @@ class Gradient:
     """What should change about a Variable, and the evidence for it.
 
     `example`, `objective`, `consumer` and `slot` are its key: a second gradient with the same key replaces the
-    first, so retries and duplicates cannot matter.
+    first, so retries and duplicates cannot matter. One without an objective is keyed by its words in its place: a
+    person may have several things to say.
     """
 
     text: str
@@ -51,4 +52,4 @@ class Gradient:
     @property
     def key(self) -> Key:
         """What makes two gradients the same one."""
-        return (self.example, self.objective, self.consumer, self.slot)
+        return (self.example, self.objective or self.text, self.consumer, self.slot)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wordgrad.core.gradient import Gradient, Key
@@ -291,12 +292,15 @@ class Variable:
 BLANK = "the feedback is blank: say what is wrong with the output, or call backward() on a loss"
 
 
-def spoken(words: str) -> Gradient:
+def spoken(words: str | Gradient) -> Gradient:
     """A person's words as a gradient: an objective of their own, so that two remarks never replace each other."""
-    if not words.strip():
+    said = Gradient(text=words, severity=3) if isinstance(words, str) else words
+    if not said.text.strip():
         raise UsageError(BLANK)
-    digest = hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return Gradient(text=words, feedback=words, objective=f"a person's feedback ({digest})", severity=3)
+    digest = hashlib.sha256(said.text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return replace(
+        said, feedback=said.feedback or said.text, objective=said.objective or f"a person's feedback ({digest})"
+    )
 
 
 def _no_role(value: object) -> UsageError:
