@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import lzma
+import re
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -27,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--svg", type=Path, help="write the screen to this file")
     svg: Path | None = parser.parse_args().svg
-    console = Console(record=svg is not None, width=110 if svg else None)
+    console = Console() if svg is None else _recorded()
     console.print("[dim]$[/dim] wordgrad optimize examples/ticket_triage/wordgrad.toml")
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "runs.db"
@@ -42,7 +44,21 @@ def main() -> None:
             job = jobs.build(config, engine_of=lambda table: get_engine(table.engine or "local"), seed=run.seed)
             finish(run, job, config, console=console, seed=run.seed, write=False, as_json=False)
     if svg is not None:
-        console.save_svg(str(svg), title="wordgrad")
+        # Without the web fonts: a picture that is shown should fetch nothing.
+        drawn = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="wordgrad"), flags=re.DOTALL)
+        svg.write_text(drawn, encoding="utf-8")
+
+
+def _recorded() -> Console:
+    """A terminal of its own. A dumb one: it has colours, and no bar whose every move would be kept."""
+    return Console(
+        record=True,
+        width=110,
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="truecolor",
+        _environ={"TERM": "dumb"},
+    )
 
 
 if __name__ == "__main__":

@@ -97,14 +97,15 @@ class Screen:
         self.console.print(Text(f"  {self.usage()}", style="dim"))
 
     def usage(self) -> str:
-        """What was used so far; the rate is that of the tokens written in the present phase."""
+        """What was used so far; the rate is that of the tokens written in the present phase, where there are any."""
         used, now = self._used, self.clock()
         since, before = self._phase
-        rate = (used.output_tokens - before) / max(now - since, 1.0)
+        wrote = used.output_tokens - before
+        rate = f"{wrote / max(now - since, 1.0):.0f} tok/s · " if wrote else ""
         money = "" if used.cost_usd is None else f" · ${used.cost_usd:.4f}"
         return (
             f"{used.calls} calls · {used.input_tokens:,} tokens read, {used.output_tokens:,} written · "
-            f"{rate:.0f} tok/s · {now - self._started:.0f} s{money}"
+            f"{rate}{now - self._started:.0f} s{money}"
         )
 
 
