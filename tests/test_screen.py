@@ -216,8 +216,7 @@ def test_a_run_shows_in_the_end_what_it_showed_while_it_ran(project: Project) ->
 
     assert code == 0
     assert step in after
-    assert "{+[bold]CAPITALS[/bold] " in step
-    assert "{+␛[2J␦2J␇ [/nothing] :smile:+}" in step
+    assert "[-Say it.-]{+[bold]CAPITALS[/bold] ␛[2J␦2J␇ [/nothing] :smile:+}" in step
     assert "  feedback on prompt:\n  • Be exact." in step
 
 
