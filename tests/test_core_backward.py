@@ -636,6 +636,30 @@ def test_an_unreadable_critic_loses_no_feedback() -> None:
     assert (texts(system), model.count("backward")) == (["Too long."], 2)
 
 
+@pytest.mark.parametrize("strategy", [wg.per_node, wg.fused])
+@pytest.mark.parametrize("parts", [[], [{"part": "the prompt", "verdict": "mine", "change": "Be brief."}]])
+def test_a_critic_that_names_no_part_loses_no_feedback(strategy: wg.Strategy, parts: list[dict[str, str]]) -> None:
+    """Where a critic says nothing of what it was asked about, the loss's own words stand."""
+    model, system = Model(judgement="Too long.", critic={"parts": parts}), prompt()  # type: ignore[dict-item]
+
+    with wg.backward_engine(model):
+        judged(model, wg.BlackboxLLM(model, system)("What?")).backward(strategy=strategy)
+
+    assert texts(system) == ["Too long."]
+
+
+@pytest.mark.parametrize("strategy", [wg.per_node, wg.fused])
+def test_a_critic_that_names_a_part_twice_loses_no_feedback(strategy: wg.Strategy) -> None:
+    """Two entries on one part are one gradient with both changes."""
+    parts = [{"part": "P1", "verdict": "mine", "change": change} for change in ("Be brief.", "Be polite.")]
+    model, system = Model(critic={"parts": parts}), prompt()  # type: ignore[dict-item]
+
+    with wg.backward_engine(model):
+        judged(model, wg.BlackboxLLM(model, system)("What?")).backward(strategy=strategy)
+
+    assert texts(system) == ["Be brief.\nBe polite."]
+
+
 def test_the_critic_is_told_of_a_cut_reply() -> None:
     """A reply cut at its limit is a value that is judged; judge and critic are told that it was cut."""
     model, system = Model(wg.Completion(text="It is", finish="length")), prompt()

@@ -53,13 +53,12 @@ class PerNode:
             step = _step(ctx, limits)
             return prompts.critic_node(step, _judged(ctx, limits), requests=_requests(ctx, grads, limits))
 
-        reply = await _asked(prompt, prompts.NodeReply, self.options)
-        if reply is None:
+        asked = [slot for slot, needed in enumerate(ctx.needs_input_grad) if needed]
+        said = await _verdicts(prompt, asked, self.options)
+        if said is None:
             return _passed_on(ctx, grads)
-        said = {verdict.part: verdict for verdict in reply.parts}
-        sole = sum(ctx.needs_input_grad) == 1
         shown = _texts(ctx)
-        return [_gradient(said.get(_label(slot)), shown, sole=sole) for slot in range(len(ctx.needs_input_grad))]
+        return [_gradient(said.get(slot, ()), shown, sole=asked == [slot]) for slot in range(len(ctx.needs_input_grad))]
 
 
 class PerEdge:
@@ -92,7 +91,7 @@ class PerEdge:
                 return prompts.critic_edge(step, judged, asked=_label(slot), requests=_requests(ctx, grads, limits))
 
             reply = await _asked(prompt, Verdict, self.options)
-            said[slot] = merged(grads) if reply is None else _gradient(reply, _texts(ctx))
+            said[slot] = merged(grads) if reply is None else _gradient([reply], _texts(ctx))
 
         async with anyio.create_task_group() as group:
             for slot, needed in enumerate(ctx.needs_input_grad):
@@ -128,11 +127,10 @@ class Fused:
             steps = [_step(contexts[place], limits, ranks=ranks) for place in places]
             return prompts.critic_trace(steps, _judged(contexts[-1], limits), left_out=len(contexts) - len(places))
 
-        reply = await _asked(prompt, prompts.NodeReply, self.options)
+        said = await _verdicts(prompt, range(len(trace.leaves)), self.options)
         shown = [text for ctx in contexts for text in _texts(ctx)]
-        said = None if reply is None else {verdict.part: verdict for verdict in reply.parts}
         for rank, leaf in enumerate(trace.leaves):
-            made = Gradient(text=trace.feedback) if said is None else _gradient(said.get(_label(rank)), shown)
+            made = Gradient(text=trace.feedback) if said is None else _gradient(said.get(rank, ()), shown)
             if made is not None:
                 trace.deposit(leaf, trace.completed(made, leaf))
 
@@ -204,28 +202,41 @@ async def _asked(make: Callable[[Limits], Prompt], form: type[Reply], options: S
     return reply
 
 
+async def _verdicts(
+    make: Callable[[Limits], Prompt], asked: Sequence[int], options: Sampling
+) -> Mapping[int, Sequence[Verdict]] | None:
+    """The critic's verdicts on each part that it was asked about; None where it has none on any of them."""
+    reply = await _asked(make, prompts.NodeReply, options)
+    if reply is None:
+        return None
+    said = {slot: [verdict for verdict in reply.parts if verdict.part == _label(slot)] for slot in asked}
+    return said if any(said.values()) else None
+
+
 def _texts(ctx: Context) -> list[str]:
     """What a critic may quote."""
     return [text_form(each.value) for each in (*ctx.inputs, ctx.output)]
 
 
-def _gradient(verdict: Verdict | None, shown: Sequence[str], *, sole: bool = False) -> Gradient | None:
+def _gradient(verdicts: Sequence[Verdict], shown: Sequence[str], *, sole: bool = False) -> Gradient | None:
     """A gradient where the critic blames the part, or wants what is before it to change.
 
     A quote that stands nowhere in the `shown` texts is no quote, and is dropped.
 
     Where the part is the only one that can change, there is nobody else to blame: a wish for change then counts
-    whatever the verdict says.
+    whatever the verdict says. A part that the critic speaks of twice has both wishes in one gradient.
     """
-    if verdict is None or (verdict.verdict == "none" and not sole) or not verdict.change.strip():
-        return None
-    quote = verdict.quote.strip()
-    return Gradient(
-        text=verdict.change.strip(),
-        severity=verdict.severity,
-        quote=quote if any(quote in text for text in shown) else "",
-        keep=verdict.keep.strip(),
-    )
+    wishes = [
+        Gradient(
+            text=each.change.strip(),
+            severity=each.severity,
+            quote=each.quote.strip() if any(each.quote.strip() in text for text in shown) else "",
+            keep=each.keep.strip(),
+        )
+        for each in verdicts
+        if each.change.strip() and (sole or each.verdict != "none")
+    ]
+    return merged(wishes) if wishes else None
 
 
 def _passed_on(ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback]:
