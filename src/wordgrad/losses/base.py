@@ -152,8 +152,7 @@ class Judgement(Function):
             extras: dict[str, Any] = dict(zip(self.known, others, strict=True))
             return self.loss.judge(Case(output=output, finish=inputs[0].finish, **extras), node)
         scale = self.loss.scale if failed is inputs[0] else None
-        judged = replace(failed, score=None if scale is None else scale.worst, passed=False)
-        return judged if self.thread else _ready(judged)
+        return replace(failed, score=None if scale is None else scale.worst, passed=False)
 
     def backward(self, ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback] | Awaitable[Sequence[Feedback]]:
         """The judge's words are the gradient of what was judged: no further call, and none where it passed."""
@@ -179,7 +178,3 @@ class Judgement(Function):
             ),
             *nothing,
         ]
-
-
-async def _ready(result: Result) -> Result:
-    return result
