@@ -112,6 +112,13 @@ def test_role_and_example_are_the_nodes_own() -> None:
     assert (output.value, output.role_description) == ("(1,) {}", "shown")
 
 
+def test_a_blank_role_is_kept() -> None:
+    """A role of "" is meant, as for a Variable, and is not replaced by the default."""
+    outputs = [describe(1, role_description=""), wg.llm_call(None, "What?", engine=Model(), role_description="")]
+
+    assert [each.role_description for each in outputs] == ["", ""]
+
+
 def test_results_are_json_where_they_can_be() -> None:
     """A dataclass becomes its JSON, whose items can be taken."""
     search = wg.function(lambda query: Found(pages=[3, 5]))
@@ -292,7 +299,7 @@ def test_an_async_rule() -> None:
 
 def test_a_function_is_no_judge() -> None:
     """backward() on a function's output without a loss says what to do."""
-    with pytest.raises(wg.UsageError, match=r"judges nothing: pass it to a loss, or .*output\.backward"):
+    with pytest.raises(wg.GraphError, match=r"judges nothing: pass it to a loss, or .*output\.backward"):
         upper(prompt()).backward()
 
 

@@ -14,6 +14,7 @@ from wordgrad.core.gradient import Gradient
 from wordgrad.core.value import Result, text_form
 from wordgrad.core.variable import Variable
 from wordgrad.dispatch import Label, Pending
+from wordgrad.errors import GraphError
 from wordgrad.types import Index
 
 Feedback: TypeAlias = Gradient | str | None
@@ -191,6 +192,14 @@ class Function(ABC):
             example=node.example,
             exclusive=self.exclusive,
         )
+
+
+def no_judge(function: Function) -> GraphError:
+    """The error of a `backward()` that starts from the output of a call that judges nothing."""
+    return GraphError(
+        f"backward() was called on the output of {function.name}, which judges nothing: pass it to a loss, or say what "
+        'is wrong with it: output.backward("…")'
+    )
 
 
 def asked_text(node: Node, *, without: int) -> str:

@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from wordgrad.core.function import Context, Feedback, Function, Node
+from wordgrad.core.function import Context, Feedback, Function, Node, no_judge
 from wordgrad.core.gradient import Gradient
 from wordgrad.core.value import Result, plain, text_form
 from wordgrad.core.variable import Variable
-from wordgrad.errors import GraphError, UsageError
+from wordgrad.errors import UsageError
 
 _NAME = re.compile(r"\{([^\W\d]\w*)\}")
 """A slot: what may be the name of a keyword argument, in any script."""
@@ -29,10 +29,7 @@ class _Structural(Function):
 
     def backward(self, ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback]:
         if not grads:
-            raise GraphError(
-                f"backward() was called on the output of {self.name}, which judges nothing: pass it to a loss, or say "
-                'what is wrong with it: output.backward("…")'
-            )
+            raise no_judge(self)
         return [
             merged(grads, segment=segment) if needed else None
             for segment, needed in zip(self.segments(ctx.node), ctx.needs_input_grad, strict=True)

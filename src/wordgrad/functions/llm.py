@@ -140,7 +140,8 @@ def llm_call(
         raise UsageError(f"the engine {chosen.name!r} cannot see images; choose one that declares it")
     chat = Chat(chosen, layout, options=options or Sampling(), schema=schema, sample=sample)
     roles = ["system prompt" if role == "system" else f"{role} message" for _, role in layout]
-    return chat.apply(*inputs, roles=roles, role_description=role_description or "reply of the model", example=example)
+    given = "reply of the model" if role_description is None else role_description
+    return chat.apply(*inputs, roles=roles, role_description=given, example=example)
 
 
 def _turns(conversation: Conversation) -> list[tuple[Role, Content]]:

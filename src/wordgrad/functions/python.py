@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial, update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, TypeAlias, overload
 
-from wordgrad.core.function import Context, Feedback, Function, Node
+from wordgrad.core.function import Context, Feedback, Function, Node, no_judge
 from wordgrad.core.gradient import Gradient
 from wordgrad.core.text import merged
 from wordgrad.core.value import Opaque, Result, copied, plain, text_form
@@ -64,7 +64,7 @@ class PythonFunction(Generic[P]):
         example: Hashable | None = None if "example" in own else kwargs.pop("example", None)
         variables: list[Variable] = []
         call = _Call(self, _hollowed(args, variables), _hollowed(kwargs, variables))
-        return call.apply(*variables, role_description=role or f"output of {self.name}", example=example)
+        return call.apply(*variables, role_description=role, example=example)
 
 
 class _Call(Function):
@@ -82,11 +82,11 @@ class _Call(Function):
 
     def forward(self, node: Node, inputs: tuple[Result, ...]) -> Result | Awaitable[Result]:
         """Run the body in its thread or on the loop; a failed input passes through."""
-        if self.turn:
-            return self._awaited(node, inputs)
         failed = _failure(inputs)
         if failed is not None:
             return failed
+        if self.turn:
+            return self._awaited(node, inputs)
         if self.made_by.pure:
             return self._computed(inputs)
         return recorded(partial(self._identity, node, inputs), partial(self._computed, inputs))
@@ -104,9 +104,6 @@ class _Call(Function):
             except Exception as error:  # noqa: BLE001 - as above
                 return self._failed(error)
 
-        failed = _failure(inputs)
-        if failed is not None:
-            return failed
         return await (computed() if self.made_by.pure else arecorded(partial(self._identity, node, inputs), computed))
 
     def _body(self, inputs: tuple[Result, ...]) -> Any:  # noqa: ANN401 - what the user's function returns
@@ -140,10 +137,7 @@ class _Call(Function):
     def backward(self, ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback] | Awaitable[Sequence[Feedback]]:
         """By the declared rule: copied through, a critic's, or the author's own."""
         if not grads:
-            raise UsageError(
-                f"backward() was called on the output of {self.name}, which judges nothing: pass it to a loss, or say "
-                'what is wrong with it: output.backward("…")'
-            )
+            raise no_judge(self)
         if self.made_by.rule == "critic":
             return (ctx.critique or per_node.critique)(ctx, grads)
         if self.made_by.rule == "pass_through":
