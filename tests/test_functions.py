@@ -377,6 +377,21 @@ def test_options_are_bound_and_sent() -> None:
     assert (request.sampling, request.sample) == (wg.Sampling(max_tokens=7, temperature=0.5), (3,))
 
 
+def test_a_call_does_not_wait_for_a_detached_input() -> None:
+    """A call of what is pending returns at once, also where feedback stops there."""
+    drawn = threading.Event()
+
+    @wg.function
+    def draw() -> str:
+        assert drawn.wait(LIMIT_S)
+        return "a cat"
+
+    answer = wg.llm_call(None, draw().detach(), engine=Model(lambda request: f"It is {request.messages[0].text}."))
+    drawn.set()
+
+    assert answer.value == "It is a cat."
+
+
 def test_a_conversation_of_several_turns() -> None:
     """A list of role and content is sent turn by turn; a Variable in it gets feedback."""
     model, earlier = Model(), prompt("Hi.", "earlier answer")
@@ -619,6 +634,16 @@ def test_blind_engines_get_no_images(call: Callable[[Model], object]) -> None:
     """An engine that declares no images is refused before anything is sent."""
     with pytest.raises(wg.UsageError, match="cannot see images"):
         call(Model())
+
+
+def test_blind_engines_get_no_computed_images() -> None:
+    """An image that a function makes is refused when it is there, and not sent either."""
+    model = Model()
+    drawn = wg.function(lambda: wg.Image(PNG))()
+
+    with pytest.raises(wg.NodeError, match="cannot see images"):
+        wg.llm_call(None, drawn, engine=model).value  # noqa: B018 - reading is the act
+    assert model.history == ()
 
 
 def test_text_is_never_a_path(tmp_path: Path) -> None:

@@ -74,6 +74,8 @@ class Chat(Function):
     async def _messages(self, inputs: tuple[Result, ...]) -> tuple[Message, ...]:
         messages: dict[int, tuple[Role, list[Part]]] = {}
         for (place, role), each in zip(self.layout, inputs, strict=True):
+            if isinstance(each.value, Image) and not self.engine.capabilities.images:
+                raise _blind(self.engine)
             part = await each.value.load() if isinstance(each.value, Image) else text_form(each.value)
             messages.setdefault(place, (role, []))[1].append(part)
         return tuple(Message(role, tuple(parts)) for role, parts in messages.values())
@@ -137,7 +139,7 @@ def llm_call(
             inputs.append(part)
             layout.append((place, role))
     if any(isinstance(_held(each), Image) for each in inputs) and not chosen.capabilities.images:
-        raise UsageError(f"the engine {chosen.name!r} cannot see images; choose one that declares it")
+        raise _blind(chosen)
     chat = Chat(chosen, layout, options=options or Sampling(), schema=schema, sample=sample)
     roles = ["system prompt" if role == "system" else f"{role} message" for _, role in layout]
     given = "reply of the model" if role_description is None else role_description
@@ -165,8 +167,13 @@ def _parts(content: Content) -> list[object]:
 
 
 def _held(value: object) -> object:
-    """The value of a leaf; a pending output is text."""
-    return value.value if isinstance(value, Variable) and value.grad_fn is None else value
+    """What is to be sent, where it is there already; a pending output is looked at when it is sent."""
+    state = value._state if isinstance(value, Variable) else None  # noqa: SLF001 - `.value` would wait for it
+    return state.value if isinstance(state, Result) else value
+
+
+def _blind(engine: Engine) -> UsageError:
+    return UsageError(f"the engine {engine.name!r} cannot see images; choose one that declares it")
 
 
 class LLMCall:
@@ -257,7 +264,7 @@ class MultimodalLLMCall(BlackboxLLM):
     ) -> None:
         super().__init__(engine, system_prompt, options=options, schema=schema)
         if not self.call.engine.capabilities.images:
-            raise UsageError(f"the engine {self.call.engine.name!r} cannot see images; choose one that declares it")
+            raise _blind(self.call.engine)
 
 
 class FormattedLLMCall(Module):
