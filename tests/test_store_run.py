@@ -567,6 +567,16 @@ def test_a_read_only_store_is_refused(store: Path) -> None:
         wg.Run(store)
 
 
+def test_a_run_that_has_ended_is_called_so(store: Path) -> None:
+    """Its usage stays; what would need the file says that the run is over."""
+    with wg.Run(store) as run:
+        pass
+
+    assert run.usage.calls == 0
+    with pytest.raises(wg.StoreError, match="has ended"):
+        run.noted("step")
+
+
 def test_a_store_damaged_inside_is_refused(store: Path) -> None:
     """Damage behind a good header is found when the run is read, and named."""
     with wg.Run(store) as run:
@@ -638,8 +648,8 @@ def test_a_file_that_is_no_store_is_refused(store: Path) -> None:
 
 
 def test_a_folder_is_no_store(tmp_path: Path) -> None:
-    """A path that cannot be opened is named in the error."""
-    with pytest.raises(wg.StoreError, match=tmp_path.name):
+    """A path that cannot be opened is named in the error, with what may stand there."""
+    with pytest.raises(wg.StoreError, match=f"{tmp_path.name}.*a folder stands there"):
         wg.Run(tmp_path)
 
 

@@ -306,6 +306,15 @@ def test_remove_deletes_file_and_rest(cache: Path) -> None:
     assert (weights.remove(tiny()), weights.installed(tiny()), weights.remove(tiny())) == (True, None, False)
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the cache cannot be written, the message says where it was and how to choose another."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    (tmp_path / "file").touch()
+
+    with pytest.raises(UsageError, match=r"file/wordgrad/models.*point XDG_CACHE_HOME to another folder"):
+        weights.remove(weights.find(weights.DEFAULT))
+
+
 def test_unknown_name_lists_the_catalogue() -> None:
     """A wrong name is answered with the right ones."""
     with pytest.raises(UsageError, match=r"no weights 'qwen' in the catalogue; it has qwen2.5-coder-1.5b-instruct"):

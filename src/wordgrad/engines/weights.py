@@ -103,10 +103,9 @@ def pull(weights: Weights, *, progress: Progress) -> Path:
         Where the file lies.
 
     Raises:
-        UsageError: The disk has too little room.
+        UsageError: The folder cannot be written, or the disk has too little room.
         EngineError: No source could be reached, or what came is not the file that the catalogue names.
     """
-    folder().mkdir(parents=True, exist_ok=True)
     with _alone(folder() / f"{weights.file}.lock"):
         there = installed(weights)
         if there is not None:
@@ -120,7 +119,6 @@ def pull(weights: Weights, *, progress: Progress) -> Path:
 
 def remove(weights: Weights) -> bool:
     """Delete the file and what an interrupted pull left; False where there was nothing."""
-    folder().mkdir(parents=True, exist_ok=True)
     with _alone(folder() / f"{weights.file}.lock"):
         files = [path for path in (folder() / weights.file, folder() / f"{weights.file}.partial") if path.exists()]
         for path in files:
@@ -176,7 +174,14 @@ def _verify(weights: Weights, partial: Path, progress: Progress) -> None:
 @contextmanager
 def _alone(path: Path) -> Generator[None]:
     """Wait until no other process is inside with the same path; a process that dies lets go."""
-    with path.open("ab") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        raise UsageError(
+            f"weights cannot be kept in {str(path.parent)!r}: {error.strerror}; point XDG_CACHE_HOME to another folder"
+        ) from error
+    with file:
         if sys.platform == "win32":
             import msvcrt  # noqa: PLC0415 - there is one only there
 

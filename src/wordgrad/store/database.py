@@ -68,17 +68,21 @@ class Database:
         """
         job = _Job(change)
         with self._open:
-            if self._closed:
-                raise StoreError(
-                    f"the run that kept its calls in {self.path} has ended: read what it computes inside its `with`"
-                )
+            self._check_open()
             self._jobs.put(job)
         return job.future
 
     def read(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:  # noqa: ANN401 - what SQLite takes
         """The rows of a query."""
+        self._check_open()
         with self._reads, _named(self.path):
             return self._connection.execute(sql, parameters).fetchall()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(
+                f"the run that kept its calls in {self.path} has ended: read what it computes inside its `with`"
+            )
 
     def close(self) -> None:
         """Commit what is waiting, and close the file."""
@@ -225,6 +229,8 @@ def _named(path: Path | str) -> Generator[None]:
             advice = "it cannot be written; change its permissions, or name another store with --store"
         elif "not a database" in text or "malformed" in text:
             advice = "the file is damaged or no store; move it away, or name another one with --store"
+        elif "unable to open" in text:
+            advice = "a folder stands there, or it may not be read; name another store with --store"
         elif "locked" in text:
             advice = f"another process held it for more than {_BUSY_S:.0f} s; try again when that is done"
         elif "UNIQUE constraint failed: places" in text:
