@@ -374,6 +374,16 @@ def test_a_call_that_spending_blocks_is_refused() -> None:
     assert str(outcomes[1]) == "the budget of 28 tokens is spent: 27 used, and the next call may need 27 more"
 
 
+def test_large_limits_are_told_in_full() -> None:
+    """A budget of millions is not rounded in the message: the last digits decide."""
+    with wg.Run(budget=wg.Budget(tokens=1_234_567)):
+        (error,) = [
+            _cause(wg.llm_call(None, "x" * 4_938_400, engine=RuleEngine(lambda _: "well"), options=HELLO.sampling))
+        ]
+
+    assert str(error) == ("the budget of 1234567 tokens is spent: 0 used, and the next call may need 1234626 more")
+
+
 def test_a_failed_attempt_gives_its_reservation_back() -> None:
     """A budget with room for one call at a time has room for the second attempt."""
     replies = iter([status(503), status(503), "well"])

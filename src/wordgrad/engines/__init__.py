@@ -33,6 +33,8 @@ def get_engine(spec: str | Engine) -> Engine:
 @functools.cache
 def _made(spec: str) -> Engine:
     kind, colon, name = spec.partition(":")
+    if colon and not name:
+        raise UsageError(f"the engine {spec!r} names no model: write {spec}{'PATH' if kind == 'local' else 'NAME'}")
     if kind == "local":
         return _local(name if colon else None)
     if kind == "anthropic" or (not colon and spec.startswith(_ANTHROPIC)):

@@ -152,7 +152,7 @@ class Budgeted(Wrapper):
 
 
 def _exceeded(kind: str, spent: float, limit: float, need: float = 0.0) -> BudgetExceeded:
-    more = f", and the next call may need {need:g} more" if need else ""
+    more = f", and the next call may need {need:.10g} more" if need else ""
     return BudgetExceeded(
-        f"the budget of {limit:g} {kind} is spent: {spent:g} used{more}", kind=kind, spent=spent, limit=limit
+        f"the budget of {limit:.10g} {kind} is spent: {spent:.10g} used{more}", kind=kind, spent=spent, limit=limit
     )
