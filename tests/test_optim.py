@@ -18,7 +18,7 @@ from wordgrad.optim.constraints import KeepSlots, MaxCharacters
 from wordgrad.optim.one_shot import OneShotRewrite
 from wordgrad.optim.proposal import Proposal, StepResult
 from wordgrad.optim.tgd import TGD
-from wordgrad.types import Completion, Request
+from wordgrad.types import Completion, Request, Sampling
 
 
 def prompt(value: object = "You summarise {article}.", **more: object) -> Variable:
@@ -476,6 +476,24 @@ def test_much_feedback_is_grouped_within_the_context() -> None:
     assert re.findall(r"seen: (\d) times", engine.prompts[-1]) == ["7", "7"]
     assert "(4 more records left out)" in engine.prompts[-1]
     assert most_tokens(engine) <= 4_000
+
+
+@pytest.mark.parametrize(("context_tokens", "calls"), [(6_000, 2), (2_500, 1)])
+def test_a_repair_fits_the_context(context_tokens: int, calls: int) -> None:
+    """Of a long reply the repair shows what the context has room for; where it has none there is no repair."""
+    engine = Engine(in_turn("no json " * 1_000), context_tokens=context_tokens)
+    system = prompt("Be brief.")
+    for number in range(40):
+        system.accumulate_grad(Gradient(text=f"change {number} " * 20, example=str(number)))
+
+    result = TGD([system], engine=engine, options=Sampling(max_tokens=2_048)).step()
+
+    assert (result.applied, result.calls) == (False, calls)
+    assert all(_tokens(engine, request) <= context_tokens for request in engine.seen)
+
+
+def _tokens(engine: Engine, request: Request) -> int:
+    return sum(engine.count_tokens(each.text) for each in request.messages) + request.sampling.max_tokens
 
 
 def test_feedback_that_no_prompt_groups() -> None:

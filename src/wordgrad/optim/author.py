@@ -16,11 +16,11 @@ from wordgrad import context, dispatch, prompts
 from wordgrad.core.gradient import Gradient
 from wordgrad.core.variable import Variable
 from wordgrad.engines.stack import wrapped
-from wordgrad.errors import UnreadableReply
+from wordgrad.errors import UnreadableReply, UsageError
 from wordgrad.optim.constraints import Change, Constraint, broken, descriptions
 from wordgrad.optim.grouping import Fitted, grouped
 from wordgrad.optim.proposal import Proposal, Rewrite
-from wordgrad.prompts import Asked, EditReply, Prompt, Record, ReduceReply, RewriteReply, Work
+from wordgrad.prompts import Asked, EditReply, Limits, Prompt, Record, ReduceReply, RewriteReply, Work
 from wordgrad.types import Completion, Engine, Index, Request, Sampling
 
 T = TypeVar("T")
@@ -29,6 +29,8 @@ _ATTEMPTS = 2
 _MIN_REPLY_TOKENS = 2_048
 _FIXED_TOKENS = 600
 """What the fixed text of a prompt takes at most."""
+_CHARS_SHOWN = 100_000
+"""Of the reply in a request for its repair."""
 
 
 class Ask(Protocol):
@@ -205,8 +207,21 @@ async def _candidate(job: Job, work: Work, number: int) -> Rewrite:
         if not reasons:
             return replace(made, after=reply.value, calls=calls, reasons=())
         made = replace(made, calls=calls, reasons=reasons)
-        asked = prompts.repair(asked, completion.text, reasons)
+        try:
+            asked = _again(job, asked, completion.text, reasons)
+        except UsageError:
+            break  # the context has no room for a repair
     return made
+
+
+def _again(job: Job, asked: Asked, reply: str, reasons: Sequence[str]) -> Asked:
+    """A request for the repair, with as much of the reply as the context holds beside it."""
+
+    def prompt(limits: Limits) -> Prompt:
+        return prompts.repair(asked, limits.text(reply), reasons).prompt
+
+    made = prompts.fitted(prompt, chars=_CHARS_SHOWN, engine=job.engine, sampling=job.sampling)
+    return replace(asked, prompt=made)
 
 
 def _request(job: Job, prompt: Prompt, form: type[BaseModel] | None, *, sample: tuple[int, ...]) -> Request:
