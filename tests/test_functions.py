@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -166,12 +167,14 @@ def test_what_has_no_json_form_is_handed_on() -> None:
 
 
 def test_a_function_without_words_is_told_by_its_source() -> None:
-    """A critic of a function that has no description reads its docstring, else its source."""
+    """A critic of a function that has no description reads its docstring, else its source, also of a partial one."""
     model = Model()
-    count = wg.function(rule="critic")(lambda text: len(text.split()))  # counts the words
+
+    def split(separator: str | None, text: str) -> int:
+        return len(text.split(separator))  # counts the words
 
     with wg.backward_engine(model):
-        count(prompt("one two three")).backward("Too many.")
+        wg.function(rule="critic")(partial(split, None))(prompt("one two three")).backward("Too many.")
 
     assert "# counts the words" in model.asked("backward")[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 import pytest
@@ -274,10 +275,12 @@ def test_a_metrics_objective() -> None:
         return False
 
     stated = [wg.MetricLoss(exact, objective="Given."), wg.MetricLoss(exact), wg.MetricLoss(bare)]
+    partly = [wg.MetricLoss(partial(partial(fn))) for fn in (exact, bare)]
 
     assert [loss.objective for loss in stated] == [
         "Given.", "The answer is the city's name alone.", "the metric 'bare'",
     ]  # fmt: skip
+    assert [loss.objective for loss in partly] == [loss.objective for loss in stated[1:]]
 
 
 def test_a_metric_says_that_the_output_was_cut() -> None:

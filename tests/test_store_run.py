@@ -141,6 +141,25 @@ def test_results_of_functions_are_replayed(store: Path) -> None:
     assert (first, again, ran) == ([{"number": 3, "nth": 1}, {"number": 4, "nth": 2}],) * 2 + ([3, 4],)
 
 
+def test_objects_among_the_inputs_may_be_made_anew(store: Path) -> None:
+    """An object that prints its address is the same input in a resumed run, where it has another address."""
+
+    class Client:
+        pass
+
+    @wg.function
+    def tool(clients: list[Client], number: int) -> int:
+        return number
+
+    made = [Client(), Client()]
+    with wg.Run(store) as run:
+        first = tool(made[:1], 3).value
+    with wg.Run(store, resume=run.id):
+        again = tool(made[1:], 3).value
+
+    assert (first, again) == (3, 3)
+
+
 def test_pure_functions_run_again(store: Path) -> None:
     """A function that is declared pure is not recorded."""
     ran: list[int] = []

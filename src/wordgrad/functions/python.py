@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial, update_wrapper
@@ -14,7 +15,7 @@ from wordgrad.core.text import merged
 from wordgrad.core.value import Opaque, Result, copied, plain, text_form
 from wordgrad.core.variable import Variable
 from wordgrad.errors import UsageError, WordgradError
-from wordgrad.functions.recorded import Identity, arecorded, digest, recorded, source_of
+from wordgrad.functions.recorded import Identity, arecorded, digest, recorded, source_of, unbound
 from wordgrad.functions.strategies import per_node
 
 P = ParamSpec("P")
@@ -22,6 +23,8 @@ P = ParamSpec("P")
 BackwardRule: TypeAlias = Callable[[Context, Sequence[Gradient]], Sequence[Feedback] | Awaitable[Sequence[Feedback]]]
 Rule: TypeAlias = Literal["pass_through", "critic"] | BackwardRule
 OnError: TypeAlias = Literal["raise", "feedback"]
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,9 @@ class PythonFunction(Generic[P]):
         self.on_error = on_error
         self.pure = pure
         self.exclusive = exclusive
-        self.name = getattr(fn, "__qualname__", type(fn).__name__)
-        self.description = description or inspect.getdoc(fn) or source_of(fn)
+        own = unbound(fn)
+        self.name = getattr(own, "__qualname__", type(own).__name__)
+        self.description = description or inspect.getdoc(own) or source_of(fn)
         self.digest = digest(source_of(fn))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Variable:  # noqa: ANN401 - Variables stand where values do
@@ -131,7 +135,8 @@ class _Call(Function):
             index=node.index,
             name=self.name,
             source=self.made_by.digest,
-            inputs=digest(repr((texts, self.args, self.kwargs))),
+            # An object without words of its own prints its address, which is another one in each process.
+            inputs=digest(_ADDRESS.sub("", repr((texts, self.args, self.kwargs)))),
         )
 
     def backward(self, ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback] | Awaitable[Sequence[Feedback]]:

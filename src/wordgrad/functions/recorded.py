@@ -6,6 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from wordgrad import context, dispatch
@@ -63,8 +64,16 @@ async def arecorded(identify: Callable[[], Identity], compute: Callable[[], Awai
     return result
 
 
+def unbound(fn: Callable[..., object]) -> Callable[..., object]:
+    """The function that a `functools.partial` calls: the name and the words of the partial itself say nothing."""
+    while isinstance(fn, partial):
+        fn = fn.func
+    return fn
+
+
 def source_of(fn: Callable[..., object]) -> str:
     """The function's source; where there is none, what identifies its code."""
+    fn = unbound(fn)
     try:
         return inspect.getsource(fn)
     except (OSError, TypeError):

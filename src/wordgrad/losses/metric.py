@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from wordgrad.core.function import Node
 from wordgrad.core.value import Result, text_form
 from wordgrad.errors import UsageError
-from wordgrad.functions.recorded import Identity, arecorded, digest, recorded, source_of
+from wordgrad.functions.recorded import Identity, arecorded, digest, recorded, source_of, unbound
 from wordgrad.losses.base import Case, Loss, Scale
 from wordgrad.types import Score
 
@@ -44,8 +44,9 @@ class MetricLoss(Loss):
         pure: bool = False,
     ) -> None:
         self.fn = fn
-        self.name = getattr(fn, "__name__", type(fn).__name__)
-        self.objective = objective or inspect.getdoc(fn) or f"the metric {self.name!r}"
+        own = unbound(fn)
+        self.name = getattr(own, "__name__", type(own).__name__)
+        self.objective = objective or inspect.getdoc(own) or f"the metric {self.name!r}"
         self.scale: Scale = Scale(bounds=bounds, higher_is_better=higher_is_better, passing=passing)
         self.pure = pure
         self.thread = not inspect.iscoroutinefunction(fn)
