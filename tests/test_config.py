@@ -105,6 +105,18 @@ def test_a_missing_configuration_is_named(project: Project, command: str) -> Non
     assert (code, "none.toml cannot be read: No such file" in err) == (2, True)
 
 
+def test_an_engine_that_cannot_be_made_is_named_with_its_line(project: Project) -> None:
+    """A spec that names none is told with file, line and key."""
+    project.monkeypatch.setattr("wordgrad.cli.optimize.get_engine", wg.get_engine)
+
+    code, _, err = project.run("optimize", project.config)
+
+    assert (code, "wordgrad.toml:2: engines.forward.engine: the engine 'fake' needs a key: set OPENAI" in err) == (
+        2,
+        True,
+    )
+
+
 @pytest.mark.parametrize("table", ["forward", "backward", "optimizer"])
 def test_what_an_engine_does_not_take_is_said_before_it_is_asked(project: Project, table: str) -> None:
     """A temperature for a model without one is a mistake in the file: nobody is asked anything before it is told."""

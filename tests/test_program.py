@@ -261,6 +261,28 @@ def test_a_row_that_could_not_be_judged_is_no_zero(project: Project) -> None:
     assert project.json("eval", project.config) == {"n": 5, "score": 0.5, "passed": 0, "calls": 6}
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("score = 'exact'", "'exact' is no metric"),
+        ("def score(output): return 1.0", "cannot be called with (output, target): too many positional arguments"),
+        ("def score(output, target, language): return 1.0", "missing a required argument: 'language'"),
+    ],
+)
+def test_what_is_no_metric_is_found_before_anything_is_asked(project: Project, body: str, words: str) -> None:
+    """A metric that could not be called is a mistake in the file, and costs no call."""
+    engine = Pupil()
+    project.engine(engine)
+    (project.folder / "own_score.py").write_text(body + "\n", encoding="utf-8")
+    metric(project, 'kind = "function"\nfunction = "own_score:score"')
+
+    code, _, err = project.run("optimize", project.config)
+
+    assert (code, engine.history) == (2, ())
+    assert "wordgrad.toml:26: metric.function: " in err
+    assert words in err
+
+
 def test_a_metric_that_judges_nothing_has_no_score(project: Project) -> None:
     """There is no mean of nothing, and nothing is better than it."""
     own_metric(project, 'return (None, "?")')

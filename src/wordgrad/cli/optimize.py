@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -104,7 +104,8 @@ def engines(settings: Config, default: str | None) -> jobs.EngineOf:
         return priced.setdefault((spec, table.price), Priced(engine, table.price.price()))
 
     for name, table in settings.asked.items():
-        engine = engine_of(table)
+        with settings.blaming("engines", name, "engine") if table.engine else nullcontext():
+            engine = engine_of(table)
         with settings.blaming("engines", name, "temperature"):
             check(engine, Request(messages=(), sampling=jobs.sampling(table)))
     return engine_of

@@ -31,6 +31,9 @@ class MetricLoss(Loss):
         higher_is_better: Which end is the good one.
         passing: The score at which an example passes; the good end where None.
         pure: The score depends on the arguments only, so a run need not record it.
+
+    Raises:
+        UsageError: `fn` cannot be called so.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class MetricLoss(Loss):
         passing: float | None = None,
         pure: bool = False,
     ) -> None:
+        _require_callable(fn)
         self.fn = fn
         own = unbound(fn)
         self.name = getattr(own, "__name__", type(own).__name__)
@@ -105,3 +109,12 @@ class MetricLoss(Loss):
         wanted = "" if case.target is None else f" The expected output is: {text_form(case.target)}"
         cut = " The output was cut off at its length limit." if case.finish == "length" else ""
         return f"Judged by {self.objective}, the output scored {score:g}; {self.scale.needed:g} is needed.{wanted}{cut}"
+
+
+def _require_callable(fn: Metric) -> None:
+    try:
+        inspect.signature(fn).bind("output", "target")
+    except ValueError:
+        return  # a builtin that does not tell
+    except TypeError as error:
+        raise UsageError(f"{fn!r} is no metric: it cannot be called with (output, target): {error}") from error

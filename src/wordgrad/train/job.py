@@ -291,5 +291,5 @@ def _loss(config: Config, engine_of: EngineOf) -> Loss:
         assert metric.function is not None, "the configuration was checked"
         with config.blaming("metric", "function"):
             fn = load_attribute(metric.function, beside=config.path.parent)
-        return MetricLoss(fn, objective=metric.objective, passing=metric.passing)
+            return MetricLoss(fn, objective=metric.objective, passing=metric.passing)
     return MetricLoss(exact, objective=metric.objective, pure=True)
