@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import anyio
@@ -89,7 +90,7 @@ def _prepared(
             await _settled(each)  # a sum stands for its losses, and may be read afterwards as they may
         traces = _traces(seeds, index)
         propagate = _walked if strategy is None else strategy.propagate
-        await _together([_bound(propagate, trace) for trace in traces])
+        await dispatch.together([partial(propagate, trace) for trace in traces])
         for trace in traces:
             trace.publish()
         if feedback is None and not retain_graph:
@@ -367,21 +368,3 @@ def _traces(seeds: Sequence[Seed], index: Index) -> list[Trace]:
 
 async def _walked(trace: Trace) -> None:
     await trace.walk(None)
-
-
-def _bound(propagate: Callable[[Trace], Awaitable[None]], trace: Trace) -> Callable[[], Awaitable[None]]:
-    return lambda: propagate(trace)
-
-
-async def _together(works: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    """Run all at once; the first failure cancels the rest and is raised as it is."""
-
-    async def one(work: Callable[[], Awaitable[None]]) -> None:
-        await work()
-
-    try:
-        async with anyio.create_task_group() as group:
-            for work in works:
-                group.start_soon(one, work)
-    except BaseExceptionGroup as failed:
-        raise dispatch.first_error(failed) from None

@@ -149,6 +149,25 @@ def eager() -> Generator[None]:
         _eager.reset(token)
 
 
+async def together(works: Sequence[Callable[[], Awaitable[R]]]) -> list[R]:
+    """The results of all, in order; the first failure cancels the rest and is raised as it is.
+
+    It numbers nothing: each work sets a numbering of its own where it makes calls (`gather` is for users' code).
+    """
+    found: dict[int, R] = {}
+
+    async def one(place: int) -> None:
+        found[place] = await works[place]()
+
+    try:
+        async with anyio.create_task_group() as group:
+            for place in range(len(works)):
+                group.start_soon(one, place)
+    except BaseExceptionGroup as failed:
+        raise first_error(failed) from None
+    return [found[place] for place in range(len(works))]
+
+
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first error of a task group: cancelling the rest made no others that matter."""
     error: BaseException = group

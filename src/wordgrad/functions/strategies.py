@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
-import anyio
 from pydantic import BaseModel
 
-from wordgrad import context, prompts
+from wordgrad import context, dispatch, prompts
 from wordgrad.core.backward import Trace
 from wordgrad.core.function import Context, Feedback
 from wordgrad.core.gradient import Gradient
@@ -79,10 +79,11 @@ class PerEdge:
 
     async def critique(self, ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback]:
         """What each input of one call should change, each from a call of its own, concurrently."""
-        said: list[Feedback] = [None] * len(ctx.needs_input_grad)
         here = context.body.get().index
 
-        async def one(slot: int) -> None:
+        async def one(slot: int) -> Feedback:
+            if not ctx.needs_input_grad[slot]:
+                return None
             # A numbering of its own: the place of a call must not depend on which input's critic came first.
             context.body.set(context.Body(index=(*here, slot)))
 
@@ -91,13 +92,9 @@ class PerEdge:
                 return prompts.critic_edge(step, judged, asked=_label(slot), requests=_requests(ctx, grads, limits))
 
             reply = await _asked(prompt, Verdict, self.options)
-            said[slot] = merged(grads) if reply is None else _gradient([reply], _texts(ctx))
+            return merged(grads) if reply is None else _gradient([reply], _texts(ctx))
 
-        async with anyio.create_task_group() as group:
-            for slot, needed in enumerate(ctx.needs_input_grad):
-                if needed:
-                    group.start_soon(one, slot)
-        return said
+        return await dispatch.together([partial(one, slot) for slot in range(len(ctx.needs_input_grad))])
 
 
 class Fused:

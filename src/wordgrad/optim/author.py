@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 import math
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-import anyio
 from pydantic import BaseModel
 
 from wordgrad import context, dispatch, prompts
@@ -22,8 +21,6 @@ from wordgrad.optim.grouping import Fitted, grouped
 from wordgrad.optim.proposal import Proposal, Rewrite
 from wordgrad.prompts import Asked, EditReply, Limits, Prompt, Record, ReduceReply, RewriteReply, Work
 from wordgrad.types import Completion, Engine, Index, Request, Sampling
-
-T = TypeVar("T")
 
 _ATTEMPTS = 2
 _MIN_REPLY_TOKENS = 2_048
@@ -105,24 +102,10 @@ async def write(job: Job) -> Written:
         _records(job), tokens=_room(job), room=_beside(job), count=job.engine.count_tokens, ask=reduced
     )
     work = _work(job, records)
-    rewrites = await together([functools.partial(_candidate, job, work, number) for number in range(job.candidates)])
+    rewrites = await dispatch.together(
+        [functools.partial(_candidate, job, work, number) for number in range(job.candidates)]
+    )
     return Written(rewrites=tuple(rewrites), calls=reduced.calls + sum(each.calls for each in rewrites))
-
-
-async def together(works: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
-    """The results of all, in order; the first failure cancels the rest and is raised as it is."""
-    found: dict[int, T] = {}
-
-    async def one(place: int) -> None:
-        found[place] = await works[place]()
-
-    try:
-        async with anyio.create_task_group() as group:
-            for place in range(len(works)):
-                group.start_soon(one, place)
-    except BaseExceptionGroup as failed:
-        raise dispatch.first_error(failed) from None
-    return [found[place] for place in range(len(works))]
 
 
 def _records(job: Job) -> list[Record]:

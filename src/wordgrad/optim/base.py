@@ -15,7 +15,7 @@ from wordgrad.core.variable import Variable
 from wordgrad.engines import get_engine
 from wordgrad.engines.defaults import resolve
 from wordgrad.errors import ProposalRejected, UsageError
-from wordgrad.optim.author import Job, Round, together, write
+from wordgrad.optim.author import Job, Round, write
 from wordgrad.optim.constraints import Constraint, checked
 from wordgrad.optim.history import History, Past
 from wordgrad.optim.proposal import Proposal, StepResult
@@ -216,7 +216,7 @@ class Optimizer(ABC):
         self.steps += 1
 
         async def work() -> Round:
-            made = await together([functools.partial(write, job) for job in jobs])
+            made = await dispatch.together([functools.partial(write, job) for job in jobs])
             for job in jobs:
                 self.history.add(job.name, Past(step=step, value=job.text, changes=job.changes))
             candidates = zip(*(each.rewrites for each in made), strict=True)

@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-import anyio
-
 from wordgrad import dispatch
 from wordgrad.prompts import Prompt, Record, ReduceReply
 from wordgrad.prompts import reduce as reduce_prompt
@@ -50,25 +48,15 @@ async def grouped(
     if _size(made, count) > tokens and len(made) > 1:
         side = math.ceil(math.sqrt(len(made)))
         reduced = functools.partial(_reduced, room=room, count=count, ask=ask)
-        made = await _mapped([made[start : start + side] for start in range(0, len(made), side)], reduced)
+        chunks = [made[start : start + side] for start in range(0, len(made), side)]
+        works = [
+            functools.partial(reduced, chunk, math.ceil(math.sqrt(len(chunk))), (0, place))
+            for place, chunk in enumerate(chunks)
+        ]
+        made = [record for group in await dispatch.together(works) for record in group]
         if len(made) > side:
             made = await reduced(made, side, (1,))
     return _fitting(made, tokens, count)
-
-
-async def _mapped(chunks: Sequence[Sequence[Record]], reduced: Callable[..., Awaitable[list[Record]]]) -> list[Record]:
-    found: list[list[Record]] = [[] for _ in chunks]
-
-    async def one(place: int) -> None:
-        found[place] = await reduced(chunks[place], math.ceil(math.sqrt(len(chunks[place]))), (0, place))
-
-    try:
-        async with anyio.create_task_group() as group:
-            for place in range(len(chunks)):
-                group.start_soon(one, place)
-    except BaseExceptionGroup as failed:
-        raise dispatch.first_error(failed) from None
-    return [record for chunk in found for record in chunk]
 
 
 async def _reduced(
