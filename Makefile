@@ -46,7 +46,7 @@ bench: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python scripts/reference.py
 
-lock:
+lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --group dev --extra local --extra anthropic pyproject.toml requirements/build.in -o $(LOCK)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \

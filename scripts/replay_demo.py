@@ -43,7 +43,9 @@ def main() -> None:
         with Run(store, resume=recorded.id) as run:
             job = jobs.build(config, engine_of=lambda table: get_engine(table.engine or "local"), seed=run.seed)
             finish(run, job, config, console=console, seed=run.seed, write=False, as_json=False)
-    if svg is not None:
+    if svg is None:
+        console.print(f"replayed from {LEDGER.relative_to(ROOT)}: no model was asked, and no store has the run")
+    else:
         # Without the web fonts: a picture that is shown should fetch nothing.
         drawn = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="wordgrad"), flags=re.DOTALL)
         svg.write_text(drawn, encoding="utf-8")
