@@ -15,7 +15,7 @@ from engines import Model, prompt, texts, verdicts
 from wordgrad.core.function import Feedback, Node
 from wordgrad.core.value import Result
 from wordgrad.engines import defaults
-from wordgrad.types import Capabilities, Purpose, Request
+from wordgrad.types import Capabilities, Finish, Purpose, Request
 
 JUDGED = "Is it true?"
 LIMIT_S = 30
@@ -148,6 +148,19 @@ def test_an_objective_is_never_blank(system: object) -> None:
 
     (gradient,) = solution.gradients
     assert gradient.objective == "a language model answers the input, following its system prompt"
+
+
+@pytest.mark.parametrize(
+    ("text", "finish"), [("I can't help with that.", "refusal"), ("It is", "length"), (" \n", "stop")]
+)
+def test_a_judging_model_that_did_not_judge_is_an_error(text: str, finish: Finish) -> None:
+    """A refusal, a reply that was cut off, or nothing never becomes feedback on what was to be judged."""
+    solution = prompt("A long text.", "essay")
+    reply = wg.llm_call("Is it short?", solution, engine=Model(wg.Completion(text=text, finish=finish)))
+
+    with pytest.raises(wg.GraphError, match=f"gave no whole critique .*{finish}"):
+        reply.backward()
+    assert solution.gradients == ()
 
 
 def test_a_function_without_words_is_its_own_objective() -> None:

@@ -94,6 +94,11 @@ class Chat(Function):
                 'the reply to a loss, or say what is wrong with it: output.backward("…")'
             )
         said = text_form(ctx.output.value)
+        if ctx.output.finish != "stop" or not said.strip():
+            raise GraphError(
+                f"the judge {self.engine.name!r} gave no whole critique (finish={ctx.output.finish!r}): raise "
+                "max_tokens, or choose another judge"
+            )
         return [None if role == "system" else said for _, role in self.layout]
 
     def objective(self, node: Node) -> str:
