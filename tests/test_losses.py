@@ -147,6 +147,7 @@ def test_no_judge_is_an_error_of_the_call() -> None:
         (0, 0.0, "Judged by the right city, the output scored 0; 1 is needed. The expected output is: Paris"),
         (False, 0.0, "Judged by the right city, the output scored 0; 1 is needed. The expected output is: Paris"),
         ((0.5, "Nearly."), 0.5, "Nearly."),
+        ((0, " "), 0.0, "Judged by the right city, the output scored 0; 1 is needed. The expected output is: Paris"),
         ((False, "No."), 0.0, "No."),
         (wg.Score(value=0.5, feedback="Nearly."), 0.5, "Nearly."),
     ],

@@ -90,7 +90,7 @@ class MetricLoss(Loss):
         score = self._score(given)
         if score.value is None:
             return self.judged(score.feedback, None)
-        words = score.feedback or self._words(float(score.value), case)
+        words = score.feedback if score.feedback.strip() else self._words(float(score.value), case)
         return self.judged(words, float(score.value))
 
     def _score(self, given: object) -> Score:
