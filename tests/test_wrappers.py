@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import anyio
 import anyio.lowlevel
@@ -392,6 +394,27 @@ def test_a_failed_attempt_gives_its_reservation_back() -> None:
         outcomes = spend(engine, 1)
 
     assert (outcomes, len(engine.history)) == ([None], 3)
+
+
+def test_time_is_asked_when_a_calls_turn_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that wait for a place when time is over are not sent, and are not counted against a later limit."""
+    now = 0.0
+
+    def slow(_: Request) -> str:
+        nonlocal now
+        now += 1.0
+        return "well"
+
+    monkeypatch.setattr("wordgrad.store.ledger.time", SimpleNamespace(time=time.time, monotonic=lambda: now))
+    engine = RuleEngine(slow, max_in_flight=1)
+    with wg.Run(budget=wg.Budget(seconds=3)) as run:
+        outcomes = spend(engine, 8)
+        sent = len(engine.history)
+        run.limit(wg.Budget(calls=4))
+        _ = spend(engine, 8)
+
+    assert [str(each) for each in outcomes if each] == ["the budget of 3 seconds is spent: 3 used"] * 5
+    assert (sent, len(engine.history), run.usage.calls) == (3, 4, 4)
 
 
 def test_calls_are_never_overshot_by_retries() -> None:

@@ -30,8 +30,8 @@ class Budget:
     usd: float | None = None
     """As `tokens`. A model whose price is unknown is refused."""
     seconds: float | None = None
-    """Of the run, asked before each call; what is in flight may end later. A resumed run has used what it had used at
-    its last attempt before: the time until it was resumed does not count."""
+    """Of the run, asked before each call is sent; what is in flight may end later. A resumed run has used what it had
+    used at its last attempt before: the time until it was resumed does not count."""
 
 
 class Meter:
@@ -78,6 +78,12 @@ class Meter:
                 return
             await self._changed.wait()
 
+    def require_time(self) -> None:
+        """Raise BudgetExceeded where the run's seconds are over."""
+        seconds = self._clock()
+        if self.budget.seconds is not None and seconds >= self.budget.seconds:
+            raise _exceeded("seconds", round(seconds, 1), self.budget.seconds)
+
     def settle(self, needs: dict[str, float], used: dict[str, float]) -> None:
         """Replace a reservation by what was really used."""
         for kind, need in needs.items():
@@ -91,11 +97,9 @@ class Meter:
         return limit is None or self.spent[kind] + more <= limit
 
     def _refuse(self, needs: dict[str, float]) -> None:
-        seconds = self._clock()
         if self.budget.calls is not None and self.calls >= self.budget.calls:
             raise _exceeded("calls", self.calls, self.budget.calls)
-        if self.budget.seconds is not None and seconds >= self.budget.seconds:
-            raise _exceeded("seconds", round(seconds, 1), self.budget.seconds)
+        self.require_time()
         for kind, need in needs.items():
             if not self._room(kind, need):
                 raise _exceeded(kind, self.spent[kind], getattr(self.budget, kind), need)
@@ -128,6 +132,10 @@ class Budgeted(Wrapper):
         used: dict[str, float] = {}
         try:
             completion = await self.inner.complete(request)
+        except BudgetExceeded:
+            self._meter.calls -= 1  # it was not sent: see InTime
+            raise
+        else:
             usage = completion.usage
             used["tokens"] = usage.input_tokens + usage.output_tokens
             used["usd"] = 0.0 if self.inner.price is None else self.inner.price.cost_usd(usage)
@@ -149,6 +157,27 @@ class Budgeted(Wrapper):
         price = self.inner.price
         money = 0.0 if price is None else (read * price.input_usd + wrote * price.output_usd) / 1_000_000
         return {"tokens": float(read + wrote), "usd": money}
+
+
+class InTime(Wrapper):
+    """Refuses a call whose time ran out while it waited for a place in flight.
+
+    An engine that carries two calls at once gets a hundred at the same moment: a budget of seconds that was asked only
+    then would let them all through.
+
+    Args:
+        inner: Who is asked.
+        meter: The run's.
+    """
+
+    def __init__(self, inner: Engine, meter: Meter) -> None:
+        super().__init__(inner)
+        self._meter = meter
+
+    async def complete(self, request: Request) -> Completion:
+        """Ask, if there is still time."""
+        self._meter.require_time()
+        return await self.inner.complete(request)
 
 
 def _exceeded(kind: str, spent: float, limit: float, need: float = 0.0) -> BudgetExceeded:

@@ -7,7 +7,7 @@ import weakref
 from wordgrad import context
 from wordgrad.dispatch.process import after_fork
 from wordgrad.engines.breaker import Breaker
-from wordgrad.engines.budgeted import Budgeted, Meter
+from wordgrad.engines.budgeted import Budgeted, InTime, Meter
 from wordgrad.engines.cached import Cached, Flight
 from wordgrad.engines.limited import Limited, Places
 from wordgrad.engines.recorded import Recorded
@@ -31,7 +31,8 @@ def wrapped(engine: Engine) -> Engine:
 
 def recorded(engine: Engine, ledger: Ledger, meter: Meter, flights: dict[str, Flight]) -> Engine:
     """The stack of a run: replay comes first, every attempt is budgeted, and journalled when it is really sent."""
-    sent = Budgeted(Limited(Recorded(engine, ledger), in_flight=_places_of(engine)), meter)
+    in_turn = Limited(InTime(Recorded(engine, ledger), meter), in_flight=_places_of(engine))
+    sent = Budgeted(in_turn, meter)
     return Replayed(Cached(Breaker(Retried(sent, ledger)), ledger, flights), ledger)
 
 
