@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import statistics
 import time
@@ -134,7 +135,8 @@ def table(found: list[Mapping[str, Any]]) -> str:
     lines = [
         "# The ticket examples, on sealed rows",
         "",
-        "Made by `python benchmarks/examples.py`; points are percentage points.",
+        "Made by `python benchmarks/examples.py`. Gains are in percentage points.",
+        f"Seconds are those of the search alone, on {os.cpu_count()} cores, without the replies that runs share.",
         "",
     ]
     for example in dict.fromkeys(each["example"] for each in found):
