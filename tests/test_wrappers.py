@@ -173,24 +173,30 @@ async def together(engine: Engine, calls: int) -> None:
                 group.start_soon(engine.complete, HELLO)
 
 
+class Crowd:
+    """Answers, and notes how many were out at once."""
+
+    def __init__(self) -> None:
+        self.out = self.peak = 0
+
+    async def __call__(self, _: int) -> Completion:
+        """Let others in meanwhile."""
+        self.out += 1
+        self.peak = max(self.peak, self.out)
+        await anyio.lowlevel.checkpoint()
+        self.out -= 1
+        return Completion(text="ok")
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize(("given", "expected"), [(None, 5), (3, 3), (8, 8)])
 async def test_no_more_calls_than_allowed_are_in_flight(given: int | None, expected: int) -> None:
     """Of 20 calls so many are out at once as the engine can carry, or as the limit says."""
-    out = peak = 0
-
-    async def answer(_: int) -> Completion:
-        nonlocal out, peak
-        out += 1
-        peak = max(peak, out)
-        await anyio.lowlevel.checkpoint()
-        out -= 1
-        return Completion(text="")
-
-    engine = Plain(answer, max_in_flight=5)
+    crowd = Crowd()
+    engine = Plain(crowd, max_in_flight=5)
     await together(Limited(engine, in_flight=given), 20)
 
-    assert (peak, engine.asked) == (expected, 20)
+    assert (crowd.peak, engine.asked) == (expected, 20)
 
 
 @dataclass
@@ -234,21 +240,12 @@ def test_an_engine_needs_no_hash(in_run: bool) -> None:
 
 def test_calls_of_an_engine_share_its_places() -> None:
     """Outside a run too no more calls are out than an engine can carry, hash or no hash."""
-    out = peak = 0
-
-    async def answer(_: int) -> Completion:
-        nonlocal out, peak
-        out += 1
-        peak = max(peak, out)
-        await anyio.lowlevel.checkpoint()
-        out -= 1
-        return Completion(text="ok")
-
-    engine = Simple(answer)
+    crowd = Crowd()
+    engine = Simple(crowd)
     replies = [wg.llm_call("Greet.", str(number), engine=engine) for number in range(9)]
 
     assert [each.value for each in replies] == ["ok"] * 9
-    assert peak == 2
+    assert crowd.peak == 2
 
 
 @pytest.mark.anyio
