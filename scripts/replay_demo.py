@@ -13,12 +13,12 @@ from pathlib import Path
 from rich.console import Console
 
 from wordgrad.cli.optimize import finish
+from wordgrad.cli.runs import rebuilt
 from wordgrad.compose import Run
 from wordgrad.engines import get_engine
 from wordgrad.store import runs
 from wordgrad.store.database import Database
 from wordgrad.train import config as configs
-from wordgrad.train import job as jobs
 
 ROOT = Path(__file__).parent.parent
 LEDGER = ROOT / "examples" / "ticket_triage" / "demo.sql.xz"
@@ -35,13 +35,13 @@ def main() -> None:
         store = Path(folder) / "runs.db"
         with sqlite3.connect(store) as database:
             database.executescript(lzma.decompress(LEDGER.read_bytes()).decode())
-        opened = Database(store)
-        (recorded,) = runs.runs(opened)
-        settings = runs.settings(opened, recorded.id)
-        opened.close()
+        with Database(store) as opened:
+            (recorded,) = runs.runs(opened)
+            settings = runs.settings(opened, recorded.id)
+            starts = {name: texts[0] for name, texts in runs.versions(opened, recorded.id).items()}
         config = configs.parse(settings["source"], ROOT / settings["config"])
         with Run(store, resume=recorded.id) as run:
-            job = jobs.build(config, engine_of=lambda table: get_engine(table.engine or "local"), seed=run.seed)
+            job = rebuilt(config, starts, engine_of=lambda table: get_engine(table.engine or "local"), seed=run.seed)
             finish(run, job, config, console=console, seed=run.seed, write=False, as_json=False)
     if svg is None:
         console.print(f"replayed from {LEDGER.relative_to(ROOT)}: no model was asked, and no store has the run")

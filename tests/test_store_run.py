@@ -187,7 +187,7 @@ def test_other_inputs_at_a_recorded_result_are_refused(store: Path) -> None:
     with wg.Run(store) as run:
         _ = tool(1).value
 
-    with wg.Run(store, resume=run.id), pytest.raises(wg.NodeError, match="another inputs") as caught:
+    with wg.Run(store, resume=run.id), pytest.raises(wg.NodeError, match="other inputs") as caught:
         _ = tool(2).value
 
     assert isinstance(caught.value.__cause__, wg.StoreError)

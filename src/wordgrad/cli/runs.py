@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,8 @@ from wordgrad.store import runs as kept
 from wordgrad.store.database import Database
 from wordgrad.train import config as configs
 from wordgrad.train import job as jobs
+from wordgrad.train.config import Config
+from wordgrad.train.job import Job
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -131,18 +134,27 @@ def resume(
         starts = {name: texts[0] for name, texts in kept.versions(database, row.id).items()}
     config = configs.parse(settings["source"], Path(settings["config"]))
     console = main_job.screen_console(as_json=as_json)
-    job = jobs.build(config, engine_of=main_job.engines(config, settings["engine"]), seed=row.seed)
+    job = rebuilt(config, starts, engine_of=main_job.engines(config, settings["engine"]), seed=row.seed)
     main_job.require_weights(config, settings["engine"], console, yes=yes)
-    for name, text in starts.items():
-        if name not in job.task.program.parameters:
-            raise UsageError(f"the program changed: it has no variable {name!r}, which the run began with")
-        # The run's own start: a prompt's file may have been written since.
-        job.task.program.parameters[name].value = text
     with Run(_path(store), resume=row.id, budget=Budget(**budget)) as resumed:
         resumed.note("budget", budget)
         main_job.finish(
             resumed, job, config, console=console, seed=row.seed, write=settings["write"], as_json=as_json, store=store
         )
+
+
+def rebuilt(config: Config, starts: Mapping[str, str], *, engine_of: jobs.EngineOf, seed: int) -> Job:
+    """The job of a run with the texts that it began with: a prompt's file may have been written since.
+
+    Raises:
+        UsageError: The program has no such variables any more.
+    """
+    job = jobs.build(config, engine_of=engine_of, seed=seed)
+    for name, text in starts.items():
+        if name not in job.task.program.parameters:
+            raise UsageError(f"the program changed: it has no variable {name!r}, which the run began with")
+        job.task.program.parameters[name].value = text
+    return job
 
 
 def _budget(database: Database, row: kept.RunRow, given: dict[str, float | None]) -> dict[str, Any]:

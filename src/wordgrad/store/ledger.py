@@ -239,14 +239,14 @@ class RunLedger:
         if found is None:
             return None
         for what, recorded, now in (
-            ("function", found.name, name),
-            ("source", found.source, source),
-            ("inputs", found.inputs, inputs),
+            ("another function", found.name, name),
+            ("another source", found.source, source),
+            ("other inputs", found.inputs, inputs),
         ):
             if recorded != now:
                 raise StoreError(
                     f"run {self.run}: the program changed: the call {_place(index)!r} of {name} was recorded with "
-                    f"another {what} ({recorded[:40]!r}, now {now[:40]!r}). Resume it with the program that made it, "
+                    f"{what} ({recorded[:40]!r}, now {now[:40]!r}). Resume it with the program that made it, "
                     "or start a new run"
                 )
         return (found.value,)
