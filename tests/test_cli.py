@@ -238,6 +238,35 @@ def test_a_price_in_the_file_is_used(project: Project) -> None:
     assert found["cost_usd"] == pytest.approx((tokens["input"] + 2 * tokens["output"]) / 1_000_000)
 
 
+def test_limits_in_the_file_hold(project: Project) -> None:
+    """Tables that say the same share their limits: of all calls one is out at a time, though the engine carries more."""
+
+    class Crowded(Pupil):
+        """Knows how many of its calls were out at once."""
+
+        out = most = 0
+
+        async def complete(self, request: wg.Request) -> wg.Completion:
+            self.out += 1
+            self.most = max(self.most, self.out)
+            completion = await super().complete(request)
+            self.out -= 1
+            return completion
+
+    engine = Crowded()
+    project.engine(engine)
+    report(project)
+    free = engine.most
+    for table in ("forward", "backward", "optimizer"):
+        limits = "max_in_flight = 1\nrequests_per_minute = 1000\ntokens_per_minute = 1000000"
+        project.change(f"[engines.{table}]", f"[engines.{table}]\n{limits}")
+    project.change("max_tokens = 20", "max_tokens = 100")
+    engine.most = 0
+    report(project)
+
+    assert (free > 1, engine.most) == (True, 1)
+
+
 # ---- interruption
 
 

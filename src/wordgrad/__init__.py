@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from wordgrad.engines import get_engine as get_engine
     from wordgrad.engines.defaults import backward_engine as backward_engine
     from wordgrad.engines.defaults import set_backward_engine as set_backward_engine
+    from wordgrad.engines.limited import Limited as Limited
     from wordgrad.errors import BudgetExceeded as BudgetExceeded
     from wordgrad.errors import EngineError as EngineError
     from wordgrad.errors import GraphError as GraphError
@@ -82,6 +83,7 @@ _HOMES = {
     "dispatch": ("amap", "eager", "gather", "map"),
     "engines": ("get_engine",),
     "engines.defaults": ("backward_engine", "set_backward_engine"),
+    "engines.limited": ("Limited",),
     "errors": (
         "BudgetExceeded",
         "EngineError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -20,6 +21,7 @@ from wordgrad.compose import Budget, Run, Totals
 from wordgrad.core.variable import Variable
 from wordgrad.engines import get_engine
 from wordgrad.engines.choice import choose
+from wordgrad.engines.limited import Limited
 from wordgrad.engines.priced import Priced
 from wordgrad.engines.requests import check
 from wordgrad.errors import BudgetExceeded, StoreError, UsageError
@@ -92,16 +94,21 @@ def default_engine(settings: Config, console: Console) -> str | None:
 
 def engines(settings: Config, default: str | None) -> jobs.EngineOf:
     """Make the engines of a configuration; what is wrong with one is said now."""
-    priced: dict[tuple[str, PriceTable], Engine] = {}
+
+    @functools.cache  # one for tables that say the same, as get_engine gives: limits are an engine's
+    def made(spec: str, price: PriceTable | None, *limits: int | None) -> Engine:
+        engine = get_engine(spec)
+        if price is not None:
+            engine = Priced(engine, price.price())
+        in_flight, requests, tokens = limits
+        if not any(limits):
+            return engine
+        return Limited(engine, in_flight=in_flight, requests_per_minute=requests, tokens_per_minute=tokens)
 
     def engine_of(table: EngineTable) -> Engine:
         spec = table.engine or default
         assert spec is not None, "there is a default where a table names none"
-        engine = get_engine(spec)
-        if table.price is None:
-            return engine
-        # One for each, as get_engine gives: limits on calls in flight are an engine's.
-        return priced.setdefault((spec, table.price), Priced(engine, table.price.price()))
+        return made(spec, table.price, table.max_in_flight, table.requests_per_minute, table.tokens_per_minute)
 
     for name, table in settings.asked.items():
         with settings.blaming("engines", name, "engine") if table.engine else nullcontext():

@@ -34,6 +34,7 @@ class Places:
     """
 
     def __init__(self, count: int) -> None:
+        self.count = count
         self._free = count
         self._waiting: list[tuple[Index, int, anyio.Event]] = []
         self._arrivals = itertools.count()
@@ -69,6 +70,9 @@ class Places:
 class Limited(Wrapper):
     """Lets calls through, no more at once and in a minute than the limits allow.
 
+    Runs put one around each engine, for what it can carry. Make one of your own to hold an account's limits:
+    `Limited(get_engine("gpt-4o"), requests_per_minute=500, tokens_per_minute=30_000)`.
+
     Args:
         inner: Who is asked.
         in_flight: Calls at once, or the places that this engine's calls share; what it says it can carry where None.
@@ -95,6 +99,11 @@ class Limited(Wrapper):
         self._sleep = sleep
         self._turn = anyio.Lock()
         self._recent: deque[_Sent] = deque()
+
+    @property
+    def max_in_flight(self) -> int:
+        """Its own limit."""
+        return self._places.count
 
     async def complete(self, request: Request) -> Completion:
         """Wait for a place, then ask."""

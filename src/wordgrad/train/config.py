@@ -42,6 +42,11 @@ class EngineTable(_Table):
     max_tokens: int = Field(default=1024, gt=0)
     temperature: float | None = Field(default=None, ge=0)
     price: PriceTable | None = None
+    max_in_flight: int | None = Field(default=None, gt=0)
+    """Calls at once; what the engine says that it can carry where None."""
+    requests_per_minute: int | None = Field(default=None, gt=0)
+    tokens_per_minute: int | None = Field(default=None, gt=0)
+    """Read and written, by what the replies' usage says."""
 
 
 class Engines(_Table):
