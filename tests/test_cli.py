@@ -211,6 +211,27 @@ def test_a_service_that_refuses_exits_4(project: Project, status: int) -> None:
     assert "refused" in err
 
 
+def test_an_outage_is_one_error(project: Project) -> None:
+    """When the service dies under many calls, one message says so, and the calls that wait are not made."""
+
+    class Dying(Pupil):
+        """Refuses every test row."""
+
+        def _said(self, request: wg.Request) -> object:  # type: ignore[override]
+            if request.messages[-1].text.startswith("test"):
+                return wg.EngineError("no more credit", retryable=False, status=402)
+            return super()._said(request)
+
+    project.rows("test", [f"test{number}" for number in range(100)])
+    engine = Dying(max_in_flight=1)
+    project.engine(engine)
+
+    code, out, err = project.run("optimize", project.config)
+
+    assert (code, (out + err).count("no more credit")) == (4, 1)
+    assert len(engine.history) < 10
+
+
 @pytest.mark.parametrize("arguments", [["optimize"], ["optimize", "missing.toml"], ["nothing"]])
 def test_wrong_usage_exits_2(project: Project, arguments: list[str]) -> None:
     """A missing argument, file or command is the user's to mend."""

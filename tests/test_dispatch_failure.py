@@ -225,6 +225,16 @@ def test_an_unread_error_is_logged_once(caplog: pytest.LogCaptureFixture) -> Non
     assert logged(caplog, 1) == ["an error that nobody read: fails ('output of fails') failed: ValueError: x"]
 
 
+def test_a_failed_map_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
+    """Where many examples fail, the first error in order is raised, and the others' are not logged beside it."""
+    with pytest.raises(wg.NodeError, match="failed: ValueError: 0"):
+        wg.map(lambda number: fails(str(number)).value, range(8))
+    fails("unread")
+
+    (message,) = logged(caplog, 1)
+    assert "unread" in message
+
+
 def test_a_read_error_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     """An error that was read anywhere is not logged, though it has other descendants."""
     outputs = [upper(fails("x"))]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from wordgrad import dispatch
 from wordgrad.core.gradient import Gradient, Key
 from wordgrad.core.value import Opaque, Result, copied, plain, text_form
 from wordgrad.dispatch import Pending
@@ -290,6 +291,12 @@ class Variable:
 
 
 BLANK = "the feedback is blank: say what is wrong with the output, or call backward() on a loss"
+
+
+def abandon(variables: Iterable[Variable]) -> None:
+    """Stop what these wait for where nobody else does, and take their errors as read: nobody will read these."""
+    states = [each._state for each in variables]  # noqa: SLF001 - this module's own
+    dispatch.abandon([each for each in states if isinstance(each, Pending)])
 
 
 def spoken(words: str | Gradient) -> Gradient:

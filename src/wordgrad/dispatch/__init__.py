@@ -6,7 +6,7 @@ messages, in batches.
 
 from __future__ import annotations
 
-from wordgrad.dispatch.calls import arrived, arun, eager, first_error, quiet, run, start, submit, together
+from wordgrad.dispatch.calls import abandon, arrived, arun, eager, first_error, quiet, run, start, submit, together
 from wordgrad.dispatch.examples import amap, gather, map
 from wordgrad.dispatch.pending import Pending
 from wordgrad.dispatch.place import Label, calling, here, next_index
@@ -14,6 +14,7 @@ from wordgrad.dispatch.place import Label, calling, here, next_index
 __all__ = [
     "Label",
     "Pending",
+    "abandon",
     "amap",
     "arrived",
     "arun",

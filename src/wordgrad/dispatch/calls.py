@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Generator, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -147,6 +148,16 @@ def eager() -> Generator[None]:
         yield
     finally:
         _eager.reset(token)
+
+
+def abandon(nodes: Iterable[Pending[Any]]) -> None:
+    """Stop the calls that nobody waits for any more, with what they wait for, and take their errors as read.
+
+    For the rest of many, where the reader of one of them was interrupted, or it failed.
+    """
+    for node in nodes:
+        if not node._done or node._failure is not None:
+            node._home.post(partial(node._home.abandon, node))
 
 
 async def together(works: Sequence[Callable[[], Awaitable[R]]]) -> list[R]:

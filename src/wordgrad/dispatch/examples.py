@@ -5,13 +5,12 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from functools import partial
 from typing import Any, TypeVar, overload
 
 import anyio
 
 from wordgrad import context
-from wordgrad.dispatch.calls import begun, raw
+from wordgrad.dispatch.calls import abandon, begun, raw
 from wordgrad.dispatch.pending import Pending
 from wordgrad.dispatch.place import Scope, check_blocking, here, next_index, own_loop, scope_here
 from wordgrad.dispatch.process import process
@@ -50,7 +49,7 @@ def map(fn: Callable[[E], R | Coroutine[Any, Any, R]], examples: Iterable[E], *,
             nodes.append(_item(fn, example, (*whole, place)))
         return [node.result() for node in nodes]
     finally:
-        _abandon(nodes)
+        abandon(nodes)
 
 
 @overload
@@ -72,7 +71,7 @@ async def amap(
             nodes.append(_item(fn, example, (*whole, place)))
         return [await node.wait() for node in nodes]
     finally:
-        _abandon(nodes)
+        abandon(nodes)
 
 
 def _item(fn: Callable[[E], Any], example: E, index: Index) -> Pending[Any]:
@@ -90,13 +89,6 @@ def _plain(result: R) -> R:
         result.close()
         raise UsageError("map() was given a function that returns a coroutine: pass the `async def` function itself")
     return result
-
-
-def _abandon(nodes: Sequence[Pending[Any]]) -> None:
-    """Stop those that nobody waits for any more: the others' reader was interrupted, or one of them failed."""
-    for node in nodes:
-        if not node._done:
-            node._home.post(partial(node._home.abandon, node))
 
 
 async def gather(*awaitables: Awaitable[Any]) -> list[Any]:

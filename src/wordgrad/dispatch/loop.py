@@ -300,7 +300,9 @@ class Dispatcher:
         self.abandon(target)
 
     def abandon(self, target: Pending[Any]) -> None:
-        """Stop `target`, and what it waits for, where nobody else waits for it."""
+        """Stop `target`, and what it waits for, where nobody else waits for it; its error counts as read."""
+        if target._failure is not None:
+            target._failure.seen = True
         stack = [target]
         while stack:
             node = stack.pop()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from wordgrad import dispatch
 from wordgrad.core.value import Result
-from wordgrad.core.variable import Variable
+from wordgrad.core.variable import Variable, abandon
 from wordgrad.data.rows import Row
 from wordgrad.errors import NodeError, UsageError, WordgradError
 from wordgrad.losses.base import Loss
@@ -79,25 +79,34 @@ class Task:
             BudgetExceeded: The run's budget is spent.
             NodeError: The program or the metric failed.
         """
-        results = []
-        for done, each in enumerate(self.judged(rows, values), start=1):
-            results.append(settled(each))
-            progress(done, len(rows))
+        results = settled(self.judged(rows, values), progress=progress)
         return Scores(
             values=tuple(each.score for each in results),
             passed=tuple(bool(each.passed) for each in results),
         )
 
 
-def settled(judgement: Variable) -> Result:
-    """The judgement once it is there.
+def settled(judgements: Sequence[Variable], *, progress: Progress) -> list[Result]:
+    """The judgements in order, once they are there. Where one fails, the others are stopped.
+
+    Args:
+        judgements: As `Task.judged` gives them.
+        progress: Told after each.
 
     Raises:
         WordgradError: As an engine or a budget raised it; a caller's mistake, with the call that it was found in.
         NodeError: Code of the user's failed.
     """
-    with _unwrapped():
-        return judgement.result
+    results = []
+    try:
+        for done, each in enumerate(judgements, start=1):
+            with _unwrapped():
+                results.append(each.result)
+            progress(done, len(judgements))
+    except BaseException:
+        abandon(judgements)
+        raise
+    return results
 
 
 @contextmanager

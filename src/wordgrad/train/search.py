@@ -155,9 +155,7 @@ class Search:
         self.watcher.phase("learning from a batch", len(batch))
         self.optimizer.zero_grad()
         losses = self.task.judged(batch, None)
-        for done, each in enumerate(losses, start=1):
-            settled(each)
-            self.watcher.advance(done)
+        settled(losses, progress=lambda done, _: self.watcher.advance(done))
         with backward_engine(self.plan.critic):
             backward(losses, strategy=self.plan.strategy)
         return {name: each.gradients for name, each in self.task.program.parameters.items()}
