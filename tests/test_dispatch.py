@@ -16,9 +16,10 @@ import pytest
 
 import wordgrad as wg
 from engines import Model
+from gate import LIMIT_S, Gate, gate
 from wordgrad.testing import RuleEngine
 
-LIMIT_S = 20
+__all__ = ["gate"]
 
 flag: ContextVar[str] = ContextVar("flag", default="unset")
 
@@ -27,30 +28,6 @@ flag: ContextVar[str] = ContextVar("flag", default="unset")
 def upper(text: str) -> str:
     """Write it in capitals."""
     return text.upper()
-
-
-class Gate:
-    """A function whose calls wait until the test lets them through."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Event()
-        self._open = threading.Event()
-        self.call = wg.function(pure=True)(self._wait)
-
-    def _wait(self, text: str = "done") -> str:
-        self.entered.set()
-        assert self._open.wait(LIMIT_S)
-        return text
-
-    def open(self) -> None:
-        """Let all through, now and later."""
-        self._open.set()
-
-
-@pytest.fixture
-def gate() -> Gate:
-    """A gate of the test's own."""
-    return Gate()
 
 
 # ---- calls return at once

@@ -8,18 +8,19 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 import pytest
 
 import wordgrad as wg
+from gate import LIMIT_S, Gate, gate
 from wordgrad import workers
 from wordgrad.dispatch.process import process
 from wordgrad.testing import VirtualClock
 
-LIMIT_S = 20
+__all__ = ["gate"]
 
 BOTH_LOOPS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 
@@ -36,24 +37,6 @@ def fails(text: str) -> str:
     raise ValueError(text)
 
 
-class Gate:
-    """A function whose calls wait until the test lets them through."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Event()
-        self._open = threading.Event()
-        self.call = wg.function(self._wait)
-
-    def _wait(self, text: str = "done") -> str:
-        self.entered.set()
-        assert self._open.wait(LIMIT_S)
-        return text
-
-    def open(self) -> None:
-        """Let all through, now and later."""
-        self._open.set()
-
-
 class Service:
     """An async function whose calls never answer; it says when one is out, and when one was cancelled."""
 
@@ -68,14 +51,6 @@ class Service:
             await anyio.sleep_forever()
         finally:
             self.cancelled.set()
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    """A gate of the test's own."""
-    gate = Gate()
-    yield gate
-    gate.open()
 
 
 @pytest.fixture
