@@ -858,3 +858,35 @@ def _fails(variable: wg.Variable) -> bool:
     except wg.NodeError:
         return True
     return False
+
+
+def test_a_forked_child_is_told_to_open_a_run_of_its_own(tmp_path: Path) -> None:
+    """A call in a child of a process that is inside a run fails and says so, and the child and the run end."""
+    program = """
+import os, sys
+import wordgrad as wg
+from wordgrad.testing import RuleEngine
+
+engine = RuleEngine(lambda _: "yes")
+with wg.Run(sys.argv[1]):
+    child = os.fork()
+    if not child:
+        try:
+            wg.llm_call(None, "here?", engine=engine).value
+        except wg.NodeError as error:
+            print(error, flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    print(wg.llm_call(None, "here?", engine=engine).value)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "runs.db")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "open a Run of its own here" in done.stdout
+    assert done.stdout.endswith("yes\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import queue
 import sqlite3
 import threading
@@ -41,6 +42,7 @@ class Database:
 
     def __init__(self, path: Path | str) -> None:
         self.path = path
+        self._pid = os.getpid()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._open = threading.Lock()
@@ -67,6 +69,7 @@ class Database:
             StoreError: The store is closed.
         """
         job = _Job(change)
+        self._check_process()
         with self._open:
             self._check_open()
             self._jobs.put(job)
@@ -74,9 +77,18 @@ class Database:
 
     def read(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:  # noqa: ANN401 - what SQLite takes
         """The rows of a query."""
+        self._check_process()
         self._check_open()
         with self._reads, _named(self.path):
             return self._connection.execute(sql, parameters).fetchall()
+
+    def _check_process(self) -> None:
+        # Before any lock: a child has no writer, and a lock that another thread held at the fork is never let go there.
+        if os.getpid() != self._pid:
+            raise StoreError(
+                f"the run that keeps its calls in {self.path} is that of the process which forked this one: open a Run "
+                "of its own here"
+            )
 
     def _check_open(self) -> None:
         if self._closed:
