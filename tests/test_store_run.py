@@ -890,3 +890,25 @@ with wg.Run(sys.argv[1]):
     assert (done.returncode, done.stderr) == (0, "")
     assert "open a Run of its own here" in done.stdout
     assert done.stdout.endswith("yes\n")
+
+
+def test_many_may_make_one_store_at_once(tmp_path: Path) -> None:
+    """Whoever opens a store while others make it waits for them, and none is refused."""
+    problems: list[wg.StoreError] = []
+
+    def opened(path: Path, together: threading.Barrier) -> None:
+        together.wait(LIMIT_S)
+        try:
+            Database(path).close()
+        except wg.StoreError as error:
+            problems.append(error)
+
+    for number in range(80):
+        together = threading.Barrier(8)
+        threads = [threading.Thread(target=opened, args=(tmp_path / f"{number}.db", together)) for _ in range(8)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(LIMIT_S)
+
+    assert problems == []

@@ -193,12 +193,28 @@ def _connected(path: Path | str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         connection.row_factory = sqlite3.Row
-        connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
+        _use_wal(connection)
+        connection.executescript("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
         _migrate(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    # Of two that make one file at the same moment SQLite refuses one at once, whatever its timeout: both want the
+    # exclusive lock that the change of mode takes.
+    latest = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= latest:
+                raise
+            time.sleep(_GROUP_S)
+        else:
+            return
 
 
 def _migrate(connection: sqlite3.Connection, path: Path | str) -> None:
