@@ -633,3 +633,24 @@ def test_calls_that_wait_go_in_creation_order() -> None:
     # The first few meet no queue.
     assert sent[8:] == sorted(sent[8:])
     assert sorted(sent) == [f"{number:02}" for number in range(60)]
+
+
+def test_a_users_limits_are_waited_for_before_a_call_is_journalled() -> None:
+    """In a run a call that waits for its minute is not sent yet: the ledger has it when it goes out."""
+    now, journalled = [0.0], list[int]()
+
+    async def sleep(seconds: float) -> None:
+        with anyio.fail_after(LIMIT_S):
+            while len(answers.history) < 2 * (len(journalled) + 1):  # what went out before is answered
+                await anyio.lowlevel.checkpoint()
+        journalled.append(run.usage.calls)
+        now[0] += seconds
+
+    answers = RuleEngine(lambda _: "yes", max_in_flight=8)
+    engine = Limited(answers, requests_per_minute=2, clock=lambda: now[0], sleep=sleep)
+    with wg.Run() as run:
+        for each in [wg.llm_call(None, str(number), engine=engine) for number in range(5)]:
+            assert each.value == "yes"
+
+    assert (now, journalled) == ([120.0], [2, 4])
+    assert len(answers.history) == 5

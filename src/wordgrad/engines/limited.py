@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import heapq
 import itertools
 import time
@@ -104,6 +105,12 @@ class Limited(Wrapper):
     def max_in_flight(self) -> int:
         """Its own limit."""
         return self._places.count
+
+    def around(self, inner: Engine) -> Limited:
+        """The same limits, shared, around another engine."""
+        made = copy.copy(self)
+        made.inner = inner
+        return made
 
     async def complete(self, request: Request) -> Completion:
         """Wait for a place, then ask."""

@@ -26,14 +26,19 @@ def wrapped(engine: Engine) -> Engine:
     run = context.run.get()
     if run is not None:
         return run.wrap(engine)
-    return Retried(Limited(engine, in_flight=_places_of(engine)))
+    return Retried(_limited(engine))
 
 
 def recorded(engine: Engine, ledger: Ledger, meter: Meter, flights: dict[str, Flight]) -> Engine:
     """The stack of a run: replay comes first, every attempt is budgeted, and journalled when it is really sent."""
-    in_turn = Limited(InTime(Recorded(engine, ledger), meter), in_flight=_places_of(engine))
-    sent = Budgeted(in_turn, meter)
+    limited = _limited(engine)
+    sent = Budgeted(limited.around(InTime(Recorded(limited.inner, ledger), meter)), meter)
     return Replayed(Cached(Breaker(Retried(sent, ledger)), ledger, flights), ledger)
+
+
+def _limited(engine: Engine) -> Limited:
+    """The engine in its limits: a user's own, else what it can carry."""
+    return engine if isinstance(engine, Limited) else Limited(engine, in_flight=_places_of(engine))
 
 
 def _places_of(engine: Engine) -> Places:

@@ -53,7 +53,7 @@ class Record:
             "keep": self.keep,
             "seen": f"{self.support} times" if self.support > 1 else "",
         }
-        return "\n".join((indented(self.change), _fields(fields)) if any(fields.values()) else (indented(self.change),))
+        return "\n".join(filter(None, (indented(self.change), _fields(fields))))
 
     def evidence(self) -> str:
         """What happened, without anybody's request."""
