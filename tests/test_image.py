@@ -87,18 +87,19 @@ def sent(source: Any, **options: Any) -> tuple[object, ...]:
 def test_the_type_is_read_from_the_bytes(data: bytes, media_type: str) -> None:
     """What an image is, its first bytes say, whatever it was called."""
     assert sent(data) == (ImageData(media_type, data),)
+    assert wg.Image(data).text_form().startswith(f"[{media_type}, {len(data)} bytes, sha256 ")
 
 
 def test_an_address_is_fetched_when_first_sent(site: Site) -> None:
-    """Making the image asks nobody; two calls that send it fetch it once, and then it says what it is."""
+    """Making the image asks nobody; two calls that send it fetch it once; its words stay."""
     shown, model = wg.Image(site.url("/moved"), allow_private=True), seeing()
-    before = (shown.text_form(), list(site.asked))
+    made = list(site.asked)
     for _ in range(2):
         wg.llm_call(None, shown, engine=model).value  # noqa: B018 - reading is the act
 
-    assert before == (f"[image at {site.url('/moved')}]", [])
+    assert made == []
     assert site.asked == ["/moved", "/cat"]
-    assert shown.text_form() == "[image/png, 24 bytes, sha256 f731c2528f41]"
+    assert shown.text_form() == f"[image at {site.url('/moved')}]"
 
 
 @pytest.mark.parametrize(

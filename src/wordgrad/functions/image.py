@@ -49,13 +49,11 @@ class Image(Opaque):
             self._loaded = _checked(_decoded(source), "the given text")
         elif isinstance(source, bytes):
             self._loaded = _checked(source, "the given bytes")
+        self._text_form = f"[image at {source!s}]" if self._loaded is None else _described(self._loaded)
 
     def text_form(self) -> str:
-        """Type, size and hash ("[image/png, 1234 bytes, …]") once it is loaded, before that where it comes from."""
-        if self._loaded is None:
-            return f"[image at {self._source!s}]"
-        digest = hashlib.sha256(self._loaded.data).hexdigest()[:12]
-        return f"[{self._loaded.media_type}, {len(self._loaded.data)} bytes, sha256 {digest}]"
+        """Where it comes from, or what was given ("[image/png, 1234 bytes, …]"); loading it changes nothing here."""
+        return self._text_form
 
     async def load(self) -> ImageData:
         """The image's bytes, at most `MAX_BYTES` of them.
@@ -114,6 +112,11 @@ class Image(Opaque):
                 f"the image {url} leads to the private address {private[0]}; pass allow_private=True if that is meant"
             )
         return addresses[0]
+
+
+def _described(image: ImageData) -> str:
+    digest = hashlib.sha256(image.data).hexdigest()[:12]
+    return f"[{image.media_type}, {len(image.data)} bytes, sha256 {digest}]"
 
 
 def _read(path: Path) -> bytes:
