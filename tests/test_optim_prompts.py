@@ -109,7 +109,7 @@ def test_momentum_shows_past_values_and_gradients() -> None:
         system.accumulate_grad(gradient(number))
         optimizer.step()
 
-    past = engine.prompts[3].split("What was tried before, oldest first:")[1].split("The current text:")[0]
+    past = engine.prompts[3].split("What was tried before, oldest first:")[1].split("The current ")[0]
 
     assert "What was tried before" not in engine.prompts[0]
     assert [line for line in past.split("\n") if ":" in line] == [

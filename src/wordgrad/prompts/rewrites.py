@@ -83,7 +83,7 @@ class Work:
     left_out: int = 0
     """How many records did not fit."""
     objectives: tuple[str, ...] = ()
-    """What the results are judged by."""
+    """Judged by."""
     constraints: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     """Values of the kind that is wanted."""
@@ -154,14 +154,16 @@ def _asked(name: str, work: Work, *, as_json: bool, evidence_only: bool) -> Aske
         if evidence_only
         else "\n".join("- " + record.text().replace("\n", "\n  ") for record in work.records)
     )
-    title = "Where it failed" if evidence_only else "Feedback on it"
+    title = "Where it failed" if evidence_only else "Feedback"
     if work.left_out:
         title += f" ({work.left_out} more records left out)"
+    # Asked for by its role and not as "the text", a small model writes a prompt and does not do what the prompt says.
+    role = one_line(work.role) or "text"
     slots = {
-        "role": section("What it is for", work.role, "role"),
-        "objectives": section("What the results are judged by", _listed(work.objectives), "objective"),
+        "role": role,
+        "objectives": section("Judged by", _listed(work.objectives), "objective"),
         "examples": section("Good texts of this kind", "\n\n".join(work.examples), "examples"),
-        "value": section("The current text", work.value, "current"),
+        "value": section(f"The current {role}", work.value, "current"),
         "records": section(title, listed, "records" if evidence_only else "feedback"),
         "constraints": section(
             "It must keep to this", "\n".join(f"- {indented(each)}" for each in work.constraints), "rules"
@@ -169,7 +171,7 @@ def _asked(name: str, work: Work, *, as_json: bool, evidence_only: bool) -> Aske
         "emphasis": f"{work.emphasis} " if work.emphasis else "",
     }
     if name == "rewrite":
-        slots["wanted"] = section("The outputs that were wanted", _wanted(work.records), "wanted")
+        slots["wanted"] = section("Wanted outputs", _wanted(work.records), "wanted")
     if not evidence_only:
         slots["history"] = section("What was tried before, oldest first", work.history, "history")
     delimiter = mark("new", "\n".join(slots.values()))
