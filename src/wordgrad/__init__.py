@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from wordgrad.optim.constraints import MaxTokens as MaxTokens
     from wordgrad.optim.constraints import ParsesAs as ParsesAs
     from wordgrad.optim.constraints import Predicate as Predicate
+    from wordgrad.optim.proposal import Proposal as Proposal
+    from wordgrad.optim.proposal import StepResult as StepResult
     from wordgrad.optim.tgd import TGD as TGD
     from wordgrad.optim.tgd import TextualGradientDescent as TextualGradientDescent
     from wordgrad.types import Capabilities as Capabilities
@@ -103,6 +105,7 @@ _HOMES = {
     "losses.metric": ("MetricLoss",),
     "losses.objectives": ("objectives",),
     "optim.constraints": ("KeepSlots", "MatchesSchema", "MaxCharacters", "MaxTokens", "ParsesAs", "Predicate"),
+    "optim.proposal": ("Proposal", "StepResult"),
     "optim.tgd": ("TGD", "TextualGradientDescent"),
     "types": ("Capabilities", "Completion", "Engine", "Request", "Sampling", "Score"),
 }

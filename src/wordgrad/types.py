@@ -171,14 +171,14 @@ class Engine(Protocol):
         """Tokens of `text`: exact where a tokenizer is at hand, else a stated upper bound."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Score:
     """A judgement: a number where there is one, and words."""
 
     value: float | None
     """None: the metric could not judge (an error is not a zero)."""
     feedback: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
