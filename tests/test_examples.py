@@ -25,13 +25,18 @@ EXAMPLES = ROOT / "examples"
 TICKETS = ["ticket_triage", "ticket_routing"]
 
 
-@pytest.fixture
-def local(monkeypatch: pytest.MonkeyPatch) -> Model:
+def embedded(model: Model, monkeypatch: pytest.MonkeyPatch) -> Model:
     """A model without weights, under the name of the embedded one."""
-    model = Model(rewrite={"value": "You summarise articles in one sentence, in their language."})
     monkeypatch.setattr(engines, "_made", lambda spec: {"local": model}[spec])
     monkeypatch.setattr(defaults, "_process", [])
     return model
+
+
+@pytest.fixture
+def local(monkeypatch: pytest.MonkeyPatch) -> Model:
+    """A model that writes one prompt for ever."""
+    text = "You summarise articles in one sentence, in their language."
+    return embedded(Model(rewrite={"value": text}), monkeypatch)
 
 
 def test_the_quickstart_goes_from_variable_to_step(
@@ -45,12 +50,17 @@ def test_the_quickstart_goes_from_variable_to_step(
     assert re.findall(r"applied=(\w+)", capsys.readouterr().out) == ["True", "False", "False"]
 
 
-def test_a_solution_is_optimised(local: Model, capsys: pytest.CaptureFixture[str]) -> None:
-    """The answer becomes a parameter: the judge's words are its gradient, without a critic."""
+def test_a_solution_is_optimised(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The answer becomes a parameter: the check's words are its gradient, without a critic, until it finds nothing."""
+    shorter = iter(["bees, maps, cooking"] * 2)
+    written = Model("graphs, maps, cooking", rewrite=lambda _: {"value": next(shorter, "graphs, maps, bees")})
+    local = embedded(written, monkeypatch)
     runpy.run_path(str(EXAMPLES / "solution.py"), run_name="__main__")
 
-    assert [local.count(purpose) for purpose in ("forward", "judge", "backward", "optimize")] == [1, 2, 0, 3]
-    assert "applied=True" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert [local.count(purpose) for purpose in ("forward", "judge", "backward", "optimize")] == [1, 0, 0, 6]
+    assert all("5 minutes too long" in each for each in local.asked("optimize"))
+    assert said.rstrip().endswith("= 90 minutes, exactly.")
 
 
 def test_the_readme_s_code_runs(local: Model) -> None:
