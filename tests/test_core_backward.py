@@ -12,6 +12,7 @@ import pytest
 
 import wordgrad as wg
 from engines import Model, prompt, texts, verdicts
+from wordgrad.core.backward import Strategy
 from wordgrad.core.function import Feedback, Node
 from wordgrad.core.value import Result
 from wordgrad.engines import defaults
@@ -651,7 +652,7 @@ def test_an_unreadable_critic_loses_no_feedback() -> None:
 
 @pytest.mark.parametrize("strategy", [wg.per_node, wg.fused])
 @pytest.mark.parametrize("parts", [[], [{"part": "the prompt", "verdict": "mine", "change": "Be brief."}]])
-def test_a_critic_that_names_no_part_loses_no_feedback(strategy: wg.Strategy, parts: list[dict[str, str]]) -> None:
+def test_a_critic_that_names_no_part_loses_no_feedback(strategy: Strategy, parts: list[dict[str, str]]) -> None:
     """Where a critic says nothing of what it was asked about, the loss's own words stand."""
     model, system = Model(judgement="Too long.", critic={"parts": parts}), prompt()  # type: ignore[dict-item]
 
@@ -662,7 +663,7 @@ def test_a_critic_that_names_no_part_loses_no_feedback(strategy: wg.Strategy, pa
 
 
 @pytest.mark.parametrize("strategy", [wg.per_node, wg.fused])
-def test_a_critic_that_names_a_part_twice_loses_no_feedback(strategy: wg.Strategy) -> None:
+def test_a_critic_that_names_a_part_twice_loses_no_feedback(strategy: Strategy) -> None:
     """Two entries on one part are one gradient with both changes."""
     parts = [{"part": "P1", "verdict": "mine", "change": change} for change in ("Be brief.", "Be polite.")]
     model, system = Model(critic={"parts": parts}), prompt()  # type: ignore[dict-item]

@@ -75,6 +75,12 @@ def _prepared(
     retain_graph: bool,
 ) -> Callable[[], Awaitable[None]]:
     given = [losses] if isinstance(losses, Variable) else list(losses)
+    strangers = [each for each in given if not isinstance(each, Variable)]
+    if strangers:
+        raise UsageError(
+            f"backward() goes from Variables, and {strangers[0]!r} is none: pass losses, or outputs and beside them "
+            "what is wrong: backward([output], feedback)"
+        )
     roots = list(dict.fromkeys(given if feedback is not None else _parts(given)))
     words = [feedback] if isinstance(feedback, str | Gradient) else list(feedback or ())
     said = [spoken(each) for each in words]

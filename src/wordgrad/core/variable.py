@@ -60,6 +60,8 @@ class Variable:
     ) -> None:
         if requires_grad and role_description is None:
             raise _no_role(value)
+        if not isinstance(role_description, str | None):
+            raise UsageError(f"role_description={role_description!r} is no text: say in words what the value is for")
         if isinstance(constraints, str):
             raise UsageError(f"constraints={constraints!r} is one text: pass [{constraints!r}]")
         _check(value, requires_grad=requires_grad)

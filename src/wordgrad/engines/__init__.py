@@ -22,12 +22,24 @@ def get_engine(spec: str | Engine) -> Engine:
             "anthropic:NAME", or "PLUGIN:NAME" for an entry point of the group `wordgrad.engines`.
 
     Raises:
-        UsageError: The spec names none, its key is not set, or its extra is not installed.
+        UsageError: The spec names none, its key is not set, its extra is not installed, or the object is no Engine.
     """
     if not isinstance(spec, str):
-        return spec
+        return _checked(spec)
     with _making:
         return _made(spec)
+
+
+def _checked(engine: Engine) -> Engine:
+    if isinstance(engine, type):
+        raise UsageError(f"{engine.__name__} is a class: pass an instance of it, {engine.__name__}(…)")
+    missing = [name for name in ("name", "capabilities", "complete", "count_tokens") if not hasattr(engine, name)]
+    if missing:
+        raise UsageError(
+            f'{engine!r} is no engine, it has no {", ".join(missing)}: pass a spec such as "local" or "gpt-4o", or an '
+            "object with all that wordgrad.Engine names"
+        )
+    return engine
 
 
 @functools.cache

@@ -269,7 +269,10 @@ def _named(parameters: Iterable[Variable] | Mapping[str, Variable]) -> dict[str,
         pairs = [(getattr(each, "name", None) or f"p{place}", each) for place, each in enumerate(parameters, start=1)]
     strangers = [each for _, each in pairs if not isinstance(each, Variable)]
     if strangers:
-        raise UsageError(f"{strangers[0]!r} among the parameters is no Variable")
+        raise UsageError(
+            f"{strangers[0]!r} among the parameters is no Variable: make it one, "
+            "wordgrad.Variable(text, role_description, requires_grad=True), and give that to the model too"
+        )
     if not pairs:
         raise UsageError("an optimizer needs at least one parameter: pass model.parameters(), or [variable]")
     if len(dict(pairs)) != len(pairs) or len({id(each) for _, each in pairs}) != len(pairs):
