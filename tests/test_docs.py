@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from wordgrad import errors
+
 ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "src/wordgrad").rglob("*.py"))
 EXAMPLES = re.findall(
     r"^```python\n(.*?)^```$", (ROOT / "docs/testing.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
 )
@@ -40,3 +43,20 @@ def test_the_reference_is_up_to_date() -> None:
     ]
 
     assert stale == [], "run `make docs`"
+
+
+def test_every_error_has_an_entry() -> None:
+    """The page of errors has one section for each kind, in the order of the tree."""
+    kinds = [
+        name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, errors.WordgradError)
+    ]
+    page = (ROOT / "docs/errors.md").read_text("utf-8")
+
+    assert ["WordgradError", *re.findall(r"^## `(\w+)`$", page, re.MULTILINE)] == kinds
+    assert [each for each in re.findall(r"^- \*(.+?)\*:", page, re.MULTILINE) if not raised(each)] == []
+
+
+def raised(words: str) -> bool:
+    """Whether some message in the source has these words; "…" stands for what differs."""
+    source = " ".join(re.sub(r'"\s*\n\s*f?"', "", file.read_text("utf-8")) for file in SOURCES)
+    return all(part in source for part in re.split(r"\s?…\s?", words))
