@@ -33,7 +33,7 @@ def get_engine(spec: str | Engine) -> Engine:
 def _checked(engine: Engine) -> Engine:
     if isinstance(engine, type):
         raise UsageError(f"{engine.__name__} is a class: pass an instance of it, {engine.__name__}(…)")
-    missing = [name for name in ("name", "capabilities", "complete", "count_tokens") if not hasattr(engine, name)]
+    missing = [member for member in dir(Engine) if not member.startswith("_") and not hasattr(engine, member)]
     if missing:
         raise UsageError(
             f'{engine!r} is no engine, it has no {", ".join(missing)}: pass a spec such as "local" or "gpt-4o", or an '

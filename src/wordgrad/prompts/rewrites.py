@@ -83,7 +83,7 @@ class Work:
     left_out: int = 0
     """How many records did not fit."""
     objectives: tuple[str, ...] = ()
-    """Judged by."""
+    """What the results are judged by."""
     constraints: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     """Values of the kind that is wanted."""
