@@ -165,6 +165,34 @@ def test_records_cannot_be_forged() -> None:
     ]
 
 
+def listed(*records: Record) -> str:
+    """The rewriter's section of feedback on these records."""
+    text = prompts.rewrite(work(records=records), as_json=True).prompt.messages[-1].text
+    return text.split("<feedback-")[1].split("\n", 1)[1].split("\n</feedback-")[0]
+
+
+def test_feedback_stands_under_the_output_that_was_wanted() -> None:
+    """Where wanted outputs repeat, requests are listed under each, once; those without one come first."""
+    refunds, devices = Record(change="Refunds go to B.", expected="B"), Record(change="Say device.", expected="A")
+    orders, form = Record(change="Orders too.", expected="B", keep="The list."), Record(change="One word.")
+
+    assert listed(refunds, devices, orders, form) == (
+        "- One word.\nB:\n- Refunds go to B.\n- Orders too.\n  keep: The list.\nA:\n- Say device."
+    )
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [["72", "18"], ["a sentence of more than forty characters, no label"] * 2, [*map(str, range(13)), "0"]],
+    ids=["none repeats", "long", "many"],
+)
+def test_outputs_that_are_no_small_set_are_no_headings(outputs: list[str]) -> None:
+    """An output wanted of one input alone stands with its request, where it cannot pass for a rule."""
+    text = listed(*(Record(change="Show the steps.", expected=each) for each in outputs))
+
+    assert text == "\n".join(f"- Show the steps.\n  wanted: {each}" for each in outputs)
+
+
 def test_the_optimizer_sees_the_value_once() -> None:
     """The full value stands in one section, whatever else the prompt holds."""
     value = "You summarise articles.\n" * 40

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -38,8 +37,12 @@ class Record:
     support: int = 1
     """For how many failing examples it speaks."""
 
-    def text(self) -> str:
-        """The request, then one field a line. Later lines are indented, so that no text can pass for another field."""
+    def text(self, *, wanted: bool = True) -> str:
+        """The request, then one field a line. Later lines are indented, so that no text can pass for another field.
+
+        Args:
+            wanted: Whether to say the wanted output, where the request does not.
+        """
         # A critic has put what it saw into its request; the judge's bare words say nothing without what they are about.
         bare = self.judged in ("", self.change)
         fields = {
@@ -47,7 +50,7 @@ class Record:
             "part": self.part,
             "input": self.input if bare else "",
             "output": self.output if bare else "",
-            "wanted": "" if self.expected in self.change else self.expected,
+            "wanted": self.expected if wanted and self.expected not in self.change else "",
             "judge": "" if bare or self.expected else self.judged,
             "quote": self.quote,
             "keep": self.keep,
@@ -148,12 +151,7 @@ def _fields(fields: Mapping[str, str]) -> str:
 
 
 def _asked(name: str, work: Work, *, as_json: bool, evidence_only: bool) -> Asked:
-    # Requests have no numbers: a small model mixes them up with what they are about.
-    listed = (
-        numbered([record.evidence() for record in work.records])
-        if evidence_only
-        else "\n".join("- " + record.text().replace("\n", "\n  ") for record in work.records)
-    )
+    listed = numbered([record.evidence() for record in work.records]) if evidence_only else _feedback(work.records)
     title = "Where it failed" if evidence_only else "Feedback"
     if work.left_out:
         title += f" ({work.left_out} more records left out)"
@@ -170,8 +168,6 @@ def _asked(name: str, work: Work, *, as_json: bool, evidence_only: bool) -> Aske
         ),
         "emphasis": f"{work.emphasis} " if work.emphasis else "",
     }
-    if name == "rewrite":
-        slots["wanted"] = section("Wanted outputs", _wanted(work.records), "wanted")
     if not evidence_only:
         slots["history"] = section("What was tried before, oldest first", work.history, "history")
     delimiter = mark("new", "\n".join(slots.values()))
@@ -186,12 +182,25 @@ def _replied(asked: Asked, text: str) -> str:
     return f"<{asked.delimiter}>\n{text}\n</{asked.delimiter}>"
 
 
-def _wanted(records: Sequence[Record]) -> str:
-    """The wanted outputs with how often each was, where they are few and short: the small set that they come from."""
-    counts = Counter(one_line(record.expected) for record in records if record.expected)
-    if len(counts) > _FEW or any(len(each) > _SHORT for each in counts):
-        return ""
-    return ", ".join(f"{each} ({count})" for each, count in counts.items())
+def _feedback(records: Sequence[Record]) -> str:
+    """The requests as a list; where outputs come from a small set, under the output that was wanted."""
+    # Requests have no numbers: a small model mixes them up with what they are about.
+    groups: dict[str, list[Record]] = {"": []}
+    for record in records:
+        groups.setdefault(one_line(record.expected), []).append(record)
+    outputs = [output for output in groups if output]
+    wanting = len(records) - len(groups[""])
+    # An output that is wanted once may be wanted of that input alone: as a heading it would pass for a rule.
+    if len(outputs) > _FEW or len(outputs) == wanting or any(len(output) > _SHORT for output in outputs):
+        return "\n".join(_item(record.text()) for record in records)
+    lines = [_item(record.text()) for record in groups.pop("")]
+    for output, wanted_by in groups.items():
+        lines += [f"{output}:", *(_item(record.text(wanted=False)) for record in wanted_by)]
+    return "\n".join(lines)
+
+
+def _item(text: str) -> str:
+    return "- " + text.replace("\n", "\n  ")
 
 
 def _listed(texts: Sequence[str]) -> str:
