@@ -41,6 +41,8 @@ class EngineTable(_Table):
     """A spec such as "local" or "gpt-4o"; the run's default where None."""
     max_tokens: int = Field(default=1024, gt=0)
     temperature: float | None = Field(default=None, ge=0)
+    timeout_s: float = Field(default=300.0, gt=0)
+    """Of one attempt; the next one follows."""
     price: PriceTable | None = None
     max_in_flight: int | None = Field(default=None, gt=0)
     """Calls at once; what the engine says that it can carry where None."""

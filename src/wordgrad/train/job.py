@@ -253,7 +253,7 @@ class _Numbered:
 
 def sampling(table: EngineTable) -> Sampling:
     """How an engine of the configuration is asked."""
-    return Sampling(max_tokens=table.max_tokens, temperature=table.temperature)
+    return Sampling(max_tokens=table.max_tokens, temperature=table.temperature, timeout_s=table.timeout_s)
 
 
 def _variable(name: str, table: VariableTable, config: Config) -> Variable:
