@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 
 from engines import verdicts
-from wordgrad import cli
+from wordgrad import cli, get_engine
 from wordgrad.testing import Reply, RuleEngine
-from wordgrad.types import Request
+from wordgrad.testing.server import Body
+from wordgrad.types import Message, Purpose, Request
 
 CONFIG = """\
 [engines.forward]
@@ -60,10 +62,11 @@ class Pupil(RuleEngine):
     """
 
     def __init__(self, rewrite: Reply | None = None, **options: Any) -> None:
-        super().__init__(self._said, name="fake", **options)
+        super().__init__(self.said, name="fake", **options)
         self._rewrite: Reply = {"value": BETTER} if rewrite is None else rewrite
 
-    def _said(self, request: Request) -> Reply:
+    def said(self, request: Request) -> Reply:
+        """The reply to one request."""
         match request.purpose:
             case "preflight":
                 return "ready"
@@ -74,6 +77,21 @@ class Pupil(RuleEngine):
                 return self._rewrite
             case _:
                 return verdicts(request)
+
+
+_PURPOSES: dict[str, Purpose] = {"NodeReply": "backward", "RewriteReply": "optimize"}
+
+
+def answered(body: Body) -> str:
+    """What the pupil answers to a request for chat completions."""
+    schema = body["response_format"]["json_schema"]["schema"] if "response_format" in body else None
+    request = Request(
+        messages=tuple(Message(each["role"], (each["content"],)) for each in body["messages"]),
+        schema=schema,
+        purpose="forward" if schema is None else _PURPOSES[schema["title"]],
+    )
+    said = Pupil().said(request)
+    return said if isinstance(said, str) else json.dumps(said)
 
 
 @dataclass(frozen=True)
@@ -109,6 +127,13 @@ class Project:
         """Write a split's rows."""
         lines = [json.dumps({"word": word, "shout": word.upper()}, ensure_ascii=False) for word in words]
         (self.folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def served(self, address: str, *, timeout_s: float = 60) -> None:
+        """Have a server on this machine answer, in place of the fake engine."""
+        self.monkeypatch.setattr("wordgrad.cli.optimize.get_engine", get_engine)
+        source = self.config.read_text(encoding="utf-8")
+        source = re.sub('engine = ".*"', f'engine = "openai:m@{address}/v1"\ntimeout_s = {timeout_s}', source)
+        self.config.write_text(source, encoding="utf-8")
 
     def engine(self, engine: RuleEngine | Callable[[str], RuleEngine]) -> None:
         """Who answers to every spec."""

@@ -180,12 +180,12 @@ def test_an_end_that_could_not_be_scored_exits_3(project: Project) -> None:
             super().__init__()
             self.failed: set[str] = set()
 
-        def _said(self, request: wg.Request) -> object:  # type: ignore[override]
+        def said(self, request: wg.Request) -> object:  # type: ignore[override]
             word = request.messages[-1].text
             if word.startswith("test") and "CAPITALS" in request.messages[0].text and word not in self.failed:
                 self.failed.add(word)
                 return wg.EngineError("busy", retryable=True, status=503, retry_after_s=0.0)
-            return super()._said(request)
+            return super().said(request)
 
     project.engine(Flaky())
     project.change("steps = 2", "steps = 1")
@@ -217,10 +217,10 @@ def test_an_outage_is_one_error(project: Project) -> None:
     class Dying(Pupil):
         """Refuses every test row."""
 
-        def _said(self, request: wg.Request) -> object:  # type: ignore[override]
+        def said(self, request: wg.Request) -> object:  # type: ignore[override]
             if request.messages[-1].text.startswith("test"):
                 return wg.EngineError("no more credit", retryable=False, status=402)
-            return super()._said(request)
+            return super().said(request)
 
     project.rows("test", [f"test{number}" for number in range(100)])
     engine = Dying(max_in_flight=1)
@@ -683,11 +683,11 @@ def test_eval_refuses_what_it_cannot_use(project: Project, given: str) -> None:
 class Many(Pupil):
     """Each draw of a rewrite is another text; the fourth is the best, the third the second best."""
 
-    def _said(self, request: wg.Request) -> object:  # type: ignore[override]
+    def said(self, request: wg.Request) -> object:  # type: ignore[override]
         if request.purpose == "optimize":
             self.drawn = getattr(self, "drawn", 0) + 1
             return {"value": ["Say.", "Say it so.", "Mostly CAPITALS.", "CAPITALS."][(self.drawn - 1) % 4]}
-        said = super()._said(request)
+        said = super().said(request)
         mostly = request.purpose == "forward" and "Mostly" in request.messages[0].text
         return request.messages[-1].text if mostly and request.messages[-1].text[-1] in "135" else said
 

@@ -30,17 +30,17 @@ class Timed(Pupil):
         clock = SimpleNamespace(time=time.time, monotonic=lambda: self.now_s)
         monkeypatch.setattr("wordgrad.store.ledger.time", clock)
 
-    def _said(self, request: Request) -> object:  # type: ignore[override]
+    def said(self, request: Request) -> object:  # type: ignore[override]
         late = request.messages[-1].text.startswith("train") and "CAPITALS" in request.messages[0].text
         self.now_s += self.late_s if late else 1.0
-        return super()._said(request)
+        return super().said(request)
 
 
 class Half(Pupil):
     """Learns half: the words with an even number. So every step has something to learn."""
 
-    def _said(self, request: Request) -> object:  # type: ignore[override]
-        said = super()._said(request)
+    def said(self, request: Request) -> object:  # type: ignore[override]
+        said = super().said(request)
         word = request.messages[-1].text
         return word if request.purpose == "forward" and word[-1] in "13579" else said
 
@@ -168,10 +168,10 @@ def test_a_budget_that_ends_inside_a_step_keeps_what_was_found(project: Project)
     class Two(Pupil):
         """Each rewrite is another text, so that a step takes more calls than it was begun for."""
 
-        def _said(self, request: Request) -> object:  # type: ignore[override]
+        def said(self, request: Request) -> object:  # type: ignore[override]
             if request.purpose == "optimize":
                 return {"value": f"{BETTER} {request.sample}"}
-            return super()._said(request)
+            return super().said(request)
 
     project.engine(Two())
 
@@ -188,10 +188,10 @@ def test_a_service_that_fails_on_the_way_exits_4(project: Project, purpose: str)
     down = True
 
     class Down(Pupil):
-        def _said(self, request: Request) -> object:  # type: ignore[override]
+        def said(self, request: Request) -> object:  # type: ignore[override]
             if down and request.purpose == purpose:
                 return wg.EngineError("the server is gone", retryable=False, status=404)
-            return super()._said(request)
+            return super().said(request)
 
     project.engine(Down())
     code, out, err = project.run("optimize", project.config)

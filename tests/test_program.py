@@ -335,9 +335,9 @@ def test_a_rubric_is_judged_by_the_backward_engine(project: Project) -> None:
 class Judge(Pupil):
     """A pupil that also judges."""
 
-    def _said(self, request: Request) -> object:  # type: ignore[override]
+    def said(self, request: Request) -> object:  # type: ignore[override]
         if request.purpose != "judge":
-            return super()._said(request)
+            return super().said(request)
         # What was wanted is shown to the judge too.
         shouted = len(re.findall(r"TEST|HELD|TRAIN", request.messages[-1].text)) > 1
         return {"critique": "Well." if shouted else "Shout it.", "score": 0.95 if shouted else 0.2}

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import wordgrad as wg
+from stored import rows
 from wordgrad.testing import RuleEngine
 from wordgrad.testing.server import Answer, Body, FakeServer
 from wordgrad.types import Request, Sampling
@@ -51,12 +52,6 @@ def change(store: Path, sql: str) -> None:
     """Do to the file what a kill at the worst moment would have left."""
     with closing(sqlite3.connect(store)) as connection, connection:
         connection.execute(sql)
-
-
-def rows(store: Path, sql: str) -> list[tuple[Any, ...]]:
-    """What another program would read in the file."""
-    with closing(sqlite3.connect(store)) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def sequence(*replies: str | Exception) -> RuleEngine:

@@ -20,6 +20,7 @@ import anyio
 import pytest
 
 import wordgrad as wg
+from stored import rows
 from wordgrad.engines import get_engine
 from wordgrad.engines.openai import OpenAIEngine
 from wordgrad.store.database import Database
@@ -39,15 +40,6 @@ def echo(**options: object) -> RuleEngine:
 def ask(engine: RuleEngine, question: str, **options: object) -> wg.Variable:
     """One call, of few tokens."""
     return wg.llm_call(None, question, engine=engine, options=SMALL, **options)  # type: ignore[arg-type]
-
-
-def rows(store: Path, sql: str) -> list[tuple[object, ...]]:
-    """What another program would read in the file."""
-    connection = sqlite3.connect(store)
-    try:
-        return connection.execute(sql).fetchall()
-    finally:
-        connection.close()
 
 
 @pytest.fixture

@@ -53,6 +53,8 @@ class Meter:
         self.calls = calls
         self.spent: dict[str, float] = {"tokens": tokens, "usd": usd}
         self.reserved: dict[str, float] = {"tokens": 0.0, "usd": 0.0}
+        self.out: dict[str, float] = {"tokens": 0.0, "usd": 0.0}
+        """The part of what is reserved whose calls do not wait for a place in flight any more."""
         self._changed = anyio.Event()
 
     def affords(self, calls: int) -> bool:
@@ -78,11 +80,24 @@ class Meter:
                 return
             await self._changed.wait()
 
-    def require_time(self) -> None:
-        """Raise BudgetExceeded where the run's seconds are over."""
-        seconds = self._clock()
-        if self.budget.seconds is not None and seconds >= self.budget.seconds:
-            raise _exceeded("seconds", round(seconds, 1), self.budget.seconds)
+    def send(self, needs: dict[str, float]) -> None:
+        """Count a reservation as out.
+
+        Raises:
+            BudgetExceeded: Time is over; or a server counted more than was estimated, and there is no room any more.
+        """
+        self._require_time()
+        for kind, need in needs.items():
+            if not self._room(kind, self.out[kind] + need):
+                may = f", and the calls that are out may need {self.out[kind]:.10g} more"
+                raise _exceeded(kind, self.spent[kind], getattr(self.budget, kind), may)
+        for kind, need in needs.items():
+            self.out[kind] += need
+
+    def returned(self, needs: dict[str, float]) -> None:
+        """A reservation is no longer out: what it really used is settled next."""
+        for kind, need in needs.items():
+            self.out[kind] -= need
 
     def settle(self, needs: dict[str, float], used: dict[str, float]) -> None:
         """Replace a reservation by what was really used."""
@@ -99,10 +114,16 @@ class Meter:
     def _refuse(self, needs: dict[str, float]) -> None:
         if self.budget.calls is not None and self.calls >= self.budget.calls:
             raise _exceeded("calls", self.calls, self.budget.calls)
-        self.require_time()
+        self._require_time()
         for kind, need in needs.items():
             if not self._room(kind, need):
-                raise _exceeded(kind, self.spent[kind], getattr(self.budget, kind), need)
+                may = f", and the next call may need {need:.10g} more"
+                raise _exceeded(kind, self.spent[kind], getattr(self.budget, kind), may)
+
+    def _require_time(self) -> None:
+        seconds = self._clock()
+        if self.budget.seconds is not None and seconds >= self.budget.seconds:
+            raise _exceeded("seconds", round(seconds, 1), self.budget.seconds)
 
 
 class Budgeted(Wrapper):
@@ -127,13 +148,13 @@ class Budgeted(Wrapper):
 
     async def complete(self, request: Request) -> Completion:
         """Reserve, ask, settle."""
-        needs = self._needs(request)
+        needs = _needs(self.inner, request)
         await self._meter.reserve(needs)
         used: dict[str, float] = {}
         try:
             completion = await self.inner.complete(request)
         except BudgetExceeded:
-            self._meter.calls -= 1  # it was not sent: see InTime
+            self._meter.calls -= 1  # it was not sent: see InTurn
             raise
         else:
             usage = completion.usage
@@ -143,27 +164,12 @@ class Budgeted(Wrapper):
         finally:
             self._meter.settle(needs, used)
 
-    def _needs(self, request: Request) -> dict[str, float]:
-        """Upper estimates: the engine's count of messages and schema, a flat one of images, the whole output limit."""
-        parts = [part for message in request.messages for part in message.parts]
-        texts = [part for part in parts if isinstance(part, str)]
-        schema = "" if request.schema is None else json.dumps(dict(request.schema))
-        read = (
-            sum(map(self.inner.count_tokens, [*texts, schema]))
-            + (len(parts) - len(texts)) * _IMAGE_TOKENS
-            + (len(parts) + len(request.messages)) * _FRAME_TOKENS
-        )
-        wrote = request.sampling.max_tokens
-        price = self.inner.price
-        money = 0.0 if price is None else (read * price.input_usd + wrote * price.output_usd) / 1_000_000
-        return {"tokens": float(read + wrote), "usd": money}
 
-
-class InTime(Wrapper):
-    """Refuses a call whose time ran out while it waited for a place in flight.
+class InTurn(Wrapper):
+    """Refuses a call for which there is no time, or no room, left when it has waited for a place in flight.
 
     An engine that carries two calls at once gets a hundred at the same moment: a budget of seconds that was asked only
-    then would let them all through.
+    then would let them all through, and so would one of tokens where the server counts more than was estimated.
 
     Args:
         inner: Who is asked.
@@ -175,13 +181,32 @@ class InTime(Wrapper):
         self._meter = meter
 
     async def complete(self, request: Request) -> Completion:
-        """Ask, if there is still time."""
-        self._meter.require_time()
-        return await self.inner.complete(request)
+        """Ask, if the budget still has room."""
+        needs = _needs(self.inner, request)
+        self._meter.send(needs)
+        try:
+            return await self.inner.complete(request)
+        finally:
+            self._meter.returned(needs)
 
 
-def _exceeded(kind: str, spent: float, limit: float, need: float = 0.0) -> BudgetExceeded:
-    more = f", and the next call may need {need:.10g} more" if need else ""
+def _needs(engine: Engine, request: Request) -> dict[str, float]:
+    """Upper estimates: the engine's count of messages and schema, a flat one of images, the whole output limit."""
+    parts = [part for message in request.messages for part in message.parts]
+    texts = [part for part in parts if isinstance(part, str)]
+    schema = "" if request.schema is None else json.dumps(dict(request.schema))
+    read = (
+        sum(map(engine.count_tokens, [*texts, schema]))
+        + (len(parts) - len(texts)) * _IMAGE_TOKENS
+        + (len(parts) + len(request.messages)) * _FRAME_TOKENS
+    )
+    wrote = request.sampling.max_tokens
+    price = engine.price
+    money = 0.0 if price is None else (read * price.input_usd + wrote * price.output_usd) / 1_000_000
+    return {"tokens": float(read + wrote), "usd": money}
+
+
+def _exceeded(kind: str, spent: float, limit: float, may: str = "") -> BudgetExceeded:
     return BudgetExceeded(
-        f"the budget of {limit:.10g} {kind} is spent: {spent:.10g} used{more}", kind=kind, spent=spent, limit=limit
+        f"the budget of {limit:.10g} {kind} is spent: {spent:.10g} used{may}", kind=kind, spent=spent, limit=limit
     )

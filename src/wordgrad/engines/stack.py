@@ -7,7 +7,7 @@ import weakref
 from wordgrad import context
 from wordgrad.dispatch.process import after_fork
 from wordgrad.engines.breaker import Breaker
-from wordgrad.engines.budgeted import Budgeted, InTime, Meter
+from wordgrad.engines.budgeted import Budgeted, InTurn, Meter
 from wordgrad.engines.cached import Cached, Flight
 from wordgrad.engines.limited import Limited, Places
 from wordgrad.engines.recorded import Recorded
@@ -32,7 +32,7 @@ def wrapped(engine: Engine) -> Engine:
 def recorded(engine: Engine, ledger: Ledger, meter: Meter, flights: dict[str, Flight]) -> Engine:
     """The stack of a run: replay comes first, every attempt is budgeted, and journalled when it is really sent."""
     limited = _limited(engine)
-    sent = Budgeted(limited.around(InTime(Recorded(limited.inner, ledger), meter)), meter)
+    sent = Budgeted(limited.around(InTurn(Recorded(limited.inner, ledger), meter)), meter)
     return Replayed(Cached(Breaker(Retried(sent, ledger)), ledger, flights), ledger)
 
 

@@ -65,8 +65,7 @@ class FakeServer:
             def log_message(self, *args: object) -> None:
                 """Stay silent: a test's output is its own."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Listener(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     @property
@@ -100,6 +99,12 @@ class FakeServer:
             handler.close_connection = True
             body = body[: len(body) // 2]
         handler.wfile.write(body)
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    # The standard library lets five connections wait, and the system refuses the rest of a burst.
+    request_queue_size = 1024
 
 
 def _encoded(path: str, answer: Answer, asked: Body) -> bytes:
