@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,6 +151,15 @@ class Project:
             cli.main()
         out, err = self.capsys.readouterr()
         return int(caught.value.code or 0), out, err
+
+    @contextmanager
+    def spawned(self, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+        """`wordgrad` in a process of its own, killed at the end of the `with`, should it still run."""
+        command = [sys.executable, "-c", "from wordgrad.cli import main; main()", *map(str, arguments)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=self.folder) as child:
+            yield child
+            child.kill()
 
     def json(self, *arguments: str | Path) -> Any:
         """The one JSON object that a successful command prints."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from importlib.metadata import version
@@ -356,13 +355,13 @@ def test_ctrl_c_ends_calls_in_flight(project: Project) -> None:
         project.change('engine = "fake"', f'engine = "openai:m@{server.address}/v1"')
         for _ in range(2):
             project.change('engine = "fake"', f'engine = "openai:m@{server.address}/v1"')
-        with spawned(project, "optimize", project.config) as child:
+        with project.spawned("optimize", project.config) as child:
             assert waiting.wait(60)
             child.send_signal(signal.SIGINT)
             out, _ = child.communicate(timeout=30)
         (run,) = runs(Database(project.store))
         asked, slow = len(server.requests), False
-        with spawned(project, "runs", "resume", run.id, "--json") as again:
+        with project.spawned("runs", "resume", run.id, "--json") as again:
             report, _ = again.communicate(timeout=60)
 
     assert (child.returncode, again.returncode) == (130, 0)
@@ -370,12 +369,6 @@ def test_ctrl_c_ends_calls_in_flight(project: Project) -> None:
     assert json.loads(report)["test"] == {"n": 5, "start": 1.0, "end": 1.0}
     repeated = len(server.requests) - asked - 8  # both steps' batches of 4
     assert 1 <= repeated <= 5
-
-
-def spawned(project: Project, *arguments: object) -> subprocess.Popen[str]:
-    """`wordgrad` in a process of its own."""
-    command = [sys.executable, "-c", "from wordgrad.cli import main; main()", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=project.folder)
 
 
 def test_a_resumed_run_uses_the_configuration_it_began_with(project: Project) -> None:

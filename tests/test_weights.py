@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import signal
+import subprocess
 import sys
 import threading
 import zipfile
@@ -181,6 +184,47 @@ def test_hub_is_asked_for_what_is_missing(hub: Hub, cache: Path) -> None:
     path = weights.pull(tiny(HUB), progress=quiet)
 
     assert (path.read_bytes(), hub.ranges) == (CONTENT, ["bytes=13-"])
+
+
+_KILLED = """
+import os, signal, sys
+from wordgrad.engines import weights
+from wordgrad.engines.sources import HubFile
+
+left, size, sha256 = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+
+def progress(what, done, total):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+hub = HubFile(repository="someone/tiny", revision="abc", path="tiny.gguf")
+tiny = weights.Weights(name="tiny", file="tiny.gguf", licence="MIT", size=size, sha256=sha256, sources=(hub,))
+weights.pull(tiny, progress=progress)
+"""
+
+
+def test_a_pull_that_is_killed_is_gone_on_with(hub: Hub, cache: Path) -> None:
+    """Whenever it dies, in the download or in the check, the next pull asks for the rest, and the file is whole."""
+    hub.content = random.Random(0).randbytes(3 << 20)
+    wanted = tiny(HUB, content=hub.content)
+    killed, moment = True, 0
+    while killed:
+        moment += 1
+        arguments = [str(moment), str(wanted.size), wanted.sha256]
+        child = subprocess.run([sys.executable, "-c", _KILLED, *arguments], timeout=60, check=False)
+        killed = child.returncode == -signal.SIGKILL
+        came = (cache / "tiny.gguf.partial").stat().st_size if killed else wanted.size
+        hub.ranges.clear()
+
+        path = weights.pull(wanted, progress=quiet)
+
+        assert path.read_bytes() == hub.content
+        assert hub.ranges == ([] if came == wanted.size else [f"bytes={came}-"])
+        weights.remove(wanted)
+
+    assert moment > 3
 
 
 def test_hub_that_ends_early_is_followed_by_the_index(hub: Hub, index: Path) -> None:

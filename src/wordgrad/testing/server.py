@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -105,6 +106,11 @@ class _Listener(ThreadingHTTPServer):
     daemon_threads = True
     # The standard library lets five connections wait, and the system refuses the rest of a burst.
     request_queue_size = 1024
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that left before its answer is no news."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 def _encoded(path: str, answer: Answer, asked: Body) -> bytes:
