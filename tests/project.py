@@ -52,6 +52,7 @@ race = 4
 finalists = 2
 validation = 6
 """
+_MAIN = "from wordgrad.cli import main; main()"
 START = "Say it."
 BETTER = "Say it in CAPITALS."
 
@@ -153,9 +154,9 @@ class Project:
         return int(caught.value.code or 0), out, err
 
     @contextmanager
-    def spawned(self, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    def spawned(self, *arguments: object, program: str = _MAIN) -> Iterator[subprocess.Popen[str]]:
         """`wordgrad` in a process of its own, killed at the end of the `with`, should it still run."""
-        command = [sys.executable, "-c", "from wordgrad.cli import main; main()", *map(str, arguments)]
+        command = [sys.executable, "-c", program, *map(str, arguments)]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=self.folder) as child:
             yield child
