@@ -9,6 +9,7 @@ import queue
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -51,8 +52,13 @@ class Database:
             if path != MEMORY:
                 _create(Path(path))
             self._connection = _connected(path)
-        self._writer = threading.Thread(target=self._write, name="wordgrad-store", daemon=True)
-        self._writer.start()
+        writer = _Writer(path, self._connection, self._jobs, self._reads)
+        # One that nobody closes, because Ctrl-C came before its `with`, ends with its object: the thread has no
+        # reference to it.
+        self._end = weakref.finalize(self, self._jobs.put, None)
+        self._end.atexit = False
+        self._thread = threading.Thread(target=writer.run, name="wordgrad-store", daemon=True)
+        self._thread.start()
 
     def __enter__(self) -> Self:
         return self
@@ -100,11 +106,27 @@ class Database:
         """Commit what is waiting, and close the file."""
         with self._open:
             self._closed = True
-            self._jobs.put(None)
-        self._writer.join()
-        self._connection.close()
+            self._end()
+        self._thread.join()
 
-    def _write(self) -> None:
+
+class _Writer:
+    """Commits changes in groups, until it is told to end; then it closes the connection."""
+
+    def __init__(
+        self,
+        path: Path | str,
+        connection: sqlite3.Connection,
+        jobs: queue.SimpleQueue[_Job | None],
+        reads: threading.Lock,
+    ) -> None:
+        self._path = path
+        self._connection = connection
+        self._jobs = jobs
+        self._reads = reads
+
+    def run(self) -> None:
+        """Until None is among the jobs."""
         open_for_more = True
         while open_for_more:
             group = [self._jobs.get()]
@@ -116,12 +138,14 @@ class Database:
                     break
             open_for_more = group[-1] is not None
             self._commit([job for job in group if job is not None])
+        with self._reads:
+            self._connection.close()
 
     def _commit(self, group: list[_Job]) -> None:
         if not group:
             return
         try:
-            with self._reads, _named(self.path):
+            with self._reads, _named(self._path):
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     for job in group:
@@ -145,7 +169,7 @@ class Database:
         """Make a change, or take it back: one that cannot be made must not undo those of other calls."""
         self._connection.execute("SAVEPOINT job")
         try:
-            with _named(self.path):
+            with _named(self._path):
                 job.outcome = job.change(self._connection)
         except Exception as error:
             if not self._connection.in_transaction:
@@ -230,18 +254,15 @@ def _migrate(connection: sqlite3.Connection, path: Path | str) -> None:
         )
     if found == len(steps):
         return
+    # What fails is taken back when the connection is closed.
     connection.execute("BEGIN IMMEDIATE")
-    try:
-        # Read again: another process may have migrated the file while this one waited for it.
-        found = connection.execute("PRAGMA user_version").fetchone()[0]
-        for step in steps[found:]:
-            for statement in step.read_text(encoding="utf-8").split(";\n"):
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {max(found, len(steps))}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
+    # Read again: another process may have migrated the file while this one waited for it.
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    for step in steps[found:]:
+        for statement in step.read_text(encoding="utf-8").split(";\n"):
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {max(found, len(steps))}")
+    connection.execute("COMMIT")
 
 
 @contextmanager
