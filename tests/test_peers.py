@@ -23,11 +23,20 @@ TRAPS = [
     "```json\n{}\n```",
 ]
 PROGRAM = """
-import hashlib, json
+import hashlib, json, os, random, sys
+places, seed = map(int, sys.argv[1:])
+os.cpu_count = lambda: places - 4  # what the number of worker threads follows
+import anyio
 import wordgrad as wg
 from engines import Model, prompt
 
-model = Model(lambda request: request.messages[-1].text[::-1])
+class Shuffled(Model):
+    async def complete(self, request):
+        await anyio.sleep(0.01 * latencies.random())
+        return await super().complete(request)
+
+latencies = random.Random(seed)
+model = Shuffled(lambda request: request.messages[-1].text[::-1])
 prompts = [prompt(f"Do step {n}.", f"prompt {n}") for n in range(3)]
 count = wg.function(lambda words: {"words": len(words.split())})
 losses = wg.objectives(
@@ -54,24 +63,26 @@ print(len(asked), len(whole), hashlib.sha256(whole.encode()).hexdigest())
 """
 
 
-def test_prompts_are_the_same_under_every_hash_seed() -> None:
-    """One program sends the same prompts and gets the same feedback, in the same order, in five processes."""
+def test_prompts_are_the_same_however_it_runs() -> None:
+    """Five hash seeds, three numbers of worker threads, replies in any order: the same prompts, feedback and order."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{TESTS.parent / 'src'}:{TESTS}"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM],
-            env={**environment, "PYTHONHASHSEED": str(seed)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for seed in range(5)
-    ]
-    ended = [each.communicate(timeout=LIMIT_S) for each in running]
+    found = []
+    for places in (1, 3, 32):
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, str(places), str(100 * places + seed)],
+                env={**environment, "PYTHONHASHSEED": str(seed)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for seed in range(5)
+        ]
+        found += [each.communicate(timeout=LIMIT_S) for each in running]
 
-    assert [problems for _, problems in ended] == [""] * 5
-    assert len({said for said, _ in ended}) == 1
-    assert int(ended[0][0].split()[0]) > 100
+    assert [problems for _, problems in found] == [""] * 15
+    assert len({said for said, _ in found}) == 1
+    assert int(found[0][0].split()[0]) > 100
 
 
 @pytest.mark.parametrize("trap", TRAPS)
