@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 import wordgrad as wg
 from engines import Model, prompt, texts, verdicts
+from wordgrad.testing import Reply
+from wordgrad.types import Request
 
 LIMIT_S = 60
 TESTS = Path(__file__).parent
@@ -165,3 +168,26 @@ def test_a_rejected_step_is_not_drawn_again() -> None:
 
     assert [(each.applied, each.calls) for each in results] == [(False, 2), (True, 1)]
     assert system.value == "Be exact."
+
+
+def test_the_turns_of_a_loop_keep_their_order() -> None:
+    """A cycle is unrolled: a prompt that five turns share has a gradient of each, in the order of the calls."""
+
+    def turns(request: Request) -> list[int]:
+        return [int(each) for each in re.findall(r"turn (\d+)", request.messages[-1].text)]
+
+    def answered(request: Request) -> str:
+        return f"turn {max(turns(request)) + 1}"
+
+    def criticised(request: Request) -> Reply:
+        return verdicts(request, P1=f"mend {max(turns(request))}")
+
+    model, system = Model(answered, critic=criticised), prompt()
+    agent = wg.BlackboxLLM(model, system)
+    text = wg.Variable("turn 0", "task")
+    for _ in range(5):
+        text = agent(wg.join([text, ", go on"]))
+    with wg.backward_engine(model):
+        wg.TextLoss("Be right.", model)(text).backward()
+
+    assert texts(system) == [f"mend {turn}" for turn in range(1, 6)]
