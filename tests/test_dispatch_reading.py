@@ -229,3 +229,11 @@ def test_a_plain_ipython_shell_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -
 
     with pytest.raises(wg.UsageError, match="await v"):
         anyio.run(main)
+
+
+@pytest.mark.parametrize("name", ["trio.lowlevel", "IPython"])
+def test_a_library_that_another_thread_imports_is_not_there_yet(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A module has its name before it has anything else: a read at that moment is a read like any other."""
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))
+
+    assert upper("x").value == "X"

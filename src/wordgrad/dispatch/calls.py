@@ -110,9 +110,10 @@ def begun(node: Pending[Any]) -> Pending[Any]:
 async def arrived(future: Future[R]) -> R:
     """The result of a thread's future, without blocking the loop that is running."""
     event = anyio.Event()
-    soon = soon_here()
     home = process.dispatcher()
     inside = own_loop(home)
+    # What a thread finishes together wakes the library's loop once.
+    soon = home.post if inside else soon_here()
     home._in_threads += inside
     try:
         future.add_done_callback(lambda _: soon(event.set))

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -127,14 +128,19 @@ def in_loop() -> bool:
     """Whether an event loop, of whatever kind, is running on this thread."""
     if asyncio._get_running_loop() is not None:
         return True
-    trio = sys.modules.get("trio")
-    return trio is not None and trio.lowlevel.in_trio_run()
+    return _trio() is not None
+
+
+def _trio() -> ModuleType | None:
+    """Trio's `lowlevel`, where a loop of its runs on this thread. Another thread may be in the middle of its import."""
+    lowlevel = sys.modules.get("trio.lowlevel")
+    return lowlevel if lowlevel is not None and hasattr(lowlevel, "in_trio_run") and lowlevel.in_trio_run() else None
 
 
 def _in_notebook() -> bool:
     """A notebook's kernel may wait: its loop does nothing else while a cell runs."""
     ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
+    shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
     return shell is not None and getattr(shell, "kernel", None) is not None
 
 
@@ -154,9 +160,9 @@ Soon: TypeAlias = Callable[[Callable[[], object]], None]
 
 def soon_here() -> Soon:
     """Runs callbacks on the loop that is running now, from any thread."""
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
-        token = trio.lowlevel.current_trio_token()
+    trio = _trio()
+    if trio is not None:
+        token = trio.current_trio_token()
         return lambda callback: _quietly(token.run_sync_soon, callback)
     loop = asyncio.get_running_loop()
     return lambda callback: _quietly(loop.call_soon_threadsafe, callback)
