@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import anyio
+import openai
 import pytest
 
 import wordgrad as wg
@@ -26,7 +28,7 @@ REQUEST = Request(messages=(Message("system", ("Be brief.",)), Message("user", (
 Make = Callable[[str], Engine]
 
 
-def chat(address: str) -> Engine:
+def chat(address: str) -> OpenAIEngine:
     """Chat completions."""
     return OpenAIEngine("openai:m", "m", base_url=f"{address}/v1", api_key=KEY)
 
@@ -538,3 +540,30 @@ def test_an_address_is_an_engine() -> None:
         anyio.run(engine.aclose)
 
     assert reply == "Hi!"
+
+
+@pytest.mark.anyio
+async def test_many_calls_at_once_share_a_few_pools_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each client has twenty calls out at the most; calls one after the other have one client between them."""
+    made: list[openai.AsyncOpenAI] = []
+
+    class Counted(openai.AsyncOpenAI):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            made.append(self)
+
+    monkeypatch.setattr(openai, "AsyncOpenAI", Counted)
+    together, clients = threading.Barrier(50), []
+    with FakeServer(lambda body: "ok" if body["max_tokens"] == 1 else f"{together.wait(20)}") as server:
+        engine = chat(server.address)
+        for _ in range(3):
+            await engine.complete(replace(REQUEST, sampling=Sampling(max_tokens=1)))
+        clients.append(len(made))
+        async with anyio.create_task_group() as group:
+            for _ in range(50):
+                group.start_soon(engine.complete, REQUEST)
+        clients.append(len(made))
+        await engine.aclose()
+
+    assert clients == [1, 3]
+    assert all(each.is_closed() for each in made)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import functools
-import os
 import time
 from typing import Any
 
@@ -12,6 +10,7 @@ import anthropic
 from pydantic import SecretStr
 
 from wordgrad import dispatch
+from wordgrad.engines.clients import Clients
 from wordgrad.engines.failures import check_model, failure, unreadable
 from wordgrad.engines.requests import check, schema_of
 from wordgrad.types import Capabilities, Completion, Finish, Message, Part, Price, Request, Usage
@@ -56,7 +55,7 @@ class AnthropicEngine:
         self.price = price
         self.max_in_flight = max_in_flight
         self._key = api_key if isinstance(api_key, SecretStr) else SecretStr(api_key)
-        self._client = functools.cache(self._connected)
+        self._clients = Clients(self._connected)
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request on the library's loop, whatever loop is running."""
@@ -65,25 +64,20 @@ class AnthropicEngine:
 
     async def aclose(self) -> None:
         """Close its connections; the next call opens new ones."""
-
-        async def close() -> None:
-            await self._client(os.getpid()).close()
-            self._client.cache_clear()
-
-        await dispatch.arun(close)
+        await dispatch.arun(self._clients.aclose)
 
     def count_tokens(self, text: str) -> int:
         """An upper bound: one token a byte."""
         return len(text.encode("utf-8", "surrogatepass"))
 
-    def _connected(self, pid: int) -> anthropic.AsyncAnthropic:
+    def _connected(self) -> anthropic.AsyncAnthropic:
         return anthropic.AsyncAnthropic(base_url=self.endpoint, api_key=self._key.get_secret_value(), max_retries=0)
 
     async def _complete(self, request: Request) -> Completion:
         started = time.monotonic()
-        client = self._client(os.getpid())
         try:
-            reply = await client.messages.create(**_body(self.model, request), timeout=request.sampling.timeout_s)
+            with self._clients.lent() as client:
+                reply = await client.messages.create(**_body(self.model, request), timeout=request.sampling.timeout_s)
             text = "".join(block.text for block in reply.content if block.type == "text")
             usage = reply.usage
             cached = usage.cache_read_input_tokens or 0

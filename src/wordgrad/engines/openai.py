@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import base64
-import functools
-import os
 import re
 import time
 from typing import Any
 
 import openai
+from openai.types.chat import ChatCompletion
+from openai.types.responses import Response
 from pydantic import SecretStr
 
 from wordgrad import dispatch
+from wordgrad.engines.clients import Clients
 from wordgrad.engines.failures import check_model, failure, unreadable
 from wordgrad.engines.requests import check, schema_of
 from wordgrad.errors import EngineError
@@ -56,7 +57,7 @@ class OpenAIEngine:
         self.price = price
         self.max_in_flight = max_in_flight
         self._key = api_key if isinstance(api_key, SecretStr) else SecretStr(api_key)
-        self._client = functools.cache(self._connected)
+        self._clients = Clients(self._connected)
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request on the library's loop, whatever loop is running."""
@@ -65,18 +66,13 @@ class OpenAIEngine:
 
     async def aclose(self) -> None:
         """Close its connections; the next call opens new ones."""
-
-        async def close() -> None:
-            await self._client(os.getpid()).close()
-            self._client.cache_clear()
-
-        await dispatch.arun(close)
+        await dispatch.arun(self._clients.aclose)
 
     def count_tokens(self, text: str) -> int:
         """An upper bound: one token a byte."""
         return len(text.encode("utf-8", "surrogatepass"))
 
-    def _connected(self, pid: int) -> openai.AsyncOpenAI:
+    def _connected(self) -> openai.AsyncOpenAI:
         # Retries are ours: the SDK's own would be attempts that no ledger knows.
         return openai.AsyncOpenAI(base_url=self.endpoint, api_key=self._key.get_secret_value() or "none", max_retries=0)
 
@@ -106,8 +102,10 @@ class OpenAIEngine:
         if request.schema is not None:
             schema = {"name": "reply", "schema": schema_of(request), "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        client = self._client(os.getpid())
-        reply = await client.chat.completions.create(**body, timeout=request.sampling.timeout_s)
+        with self._clients.lent() as client:
+            reply = await client.post(
+                "/chat/completions", cast_to=ChatCompletion, body=body, options={"timeout": request.sampling.timeout_s}
+            )
         if not reply.choices:
             raise EngineError(f"{self.name} sent no choices: {str(reply)[:200]}", retryable=True)
         choice = reply.choices[0]
@@ -134,8 +132,10 @@ class OpenAIEngine:
         if request.schema is not None:
             form = {"type": "json_schema", "name": "reply", "schema": schema_of(request), "strict": True}
             body["text"] = {"format": form}
-        client = self._client(os.getpid())
-        reply = await client.responses.create(**body, timeout=request.sampling.timeout_s)
+        with self._clients.lent() as client:
+            reply = await client.post(
+                "/responses", cast_to=Response, body=body, options={"timeout": request.sampling.timeout_s}
+            )
         if reply.status == "failed":
             raise EngineError(f"{self.name} failed: {reply.error}", retryable=True)
         usage = reply.usage
