@@ -371,6 +371,28 @@ def test_ctrl_c_ends_calls_in_flight(project: Project) -> None:
     assert 1 <= repeated <= 5
 
 
+def test_a_screen_that_breaks_costs_nothing_that_was_paid(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error while progress is shown ends the run; resumed, it asks only for the rest and ends as it would have."""
+    whole = report(project, "--store", str(project.folder / "calm.db"))
+    shown = iter([1, 2, 3])
+
+    def advance(self: object, done: int) -> None:
+        if next(shown, None) is None:
+            raise RuntimeError("the terminal is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("wordgrad.cli.screen.Screen.advance", advance)
+        code, _, err = project.run("optimize", project.config)
+    (run,) = runs(Database(project.store))
+
+    again = project.json("runs", "resume", run.id)
+
+    assert (code, "RuntimeError: the terminal is gone" in err) == (1, True)
+    assert [again[name] for name in ("variables", "test", "calls")] == [
+        whole[name] for name in ("variables", "test", "calls")
+    ]
+
+
 def test_a_resumed_run_uses_the_configuration_it_began_with(project: Project) -> None:
     """A finished run that is resumed asks nobody, though its file was changed since."""
     first = report(project)

@@ -199,6 +199,24 @@ def test_select_may_choose_none() -> None:
     assert result == StepResult(applied=False, reasons=("select chose none of the proposals",), calls=1)
 
 
+def test_select_that_raises_changes_nothing() -> None:
+    """A fault in the user's own code is raised as it is; values and gradients stay, and the step can be made again."""
+    system, chosen = prompt(), iter([ValueError("my own bug")])
+
+    def select(proposals: list[Proposal]) -> Proposal:
+        for error in chosen:
+            raise error
+        return proposals[0]
+
+    before = (system.value, system.version, system.gradients)
+    optimizer = TGD([system], engine=Engine(in_turn(json_reply("new"))), select=select)
+    with pytest.raises(ValueError, match="my own bug"):
+        optimizer.step()
+
+    assert (system.value, system.version, system.gradients) == before
+    assert optimizer.step().applied
+
+
 async def first(proposals: list[Proposal]) -> Proposal:
     """Pick the first, after other tasks had a turn."""
     await anyio.lowlevel.checkpoint()
