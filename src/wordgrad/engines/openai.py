@@ -103,6 +103,7 @@ class OpenAIEngine:
             schema = {"name": "reply", "schema": schema_of(request), "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         with self._clients.lent() as client:
+            # Not `create`: its walk through the body by types takes a seventh of a call's CPU time.
             reply = await client.post(
                 "/chat/completions", cast_to=ChatCompletion, body=body, options={"timeout": request.sampling.timeout_s}
             )
