@@ -39,8 +39,8 @@ test: lint weights
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report
 
-bench: $(STAMP)
-	@for script in $(wildcard benchmarks/*.py); do $(BIN)/python $$script || exit 1; done
+bench: weights
+	$(BIN)/python benchmarks/results.py
 
 # The reference pages; what is in docs/ is plain Markdown.
 docs: $(STAMP)

@@ -1,0 +1,68 @@
+"""The embedded model in one run of the demo: tokens a second, prefix cache, and time outside the engine.
+
+    python benchmarks/local.py
+
+About ten minutes on two cores, and the weights (`make weights`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+from report import Section
+
+HERE = Path(__file__).parent
+DEMO = HERE.parent / "examples" / "ticket_triage" / "wordgrad.toml"
+
+
+def measured() -> list[Section]:
+    """The table."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "runs.db"
+        wordgrad = [sys.executable, "-c", "from wordgrad.cli import main; main()"]
+        subprocess.run([*wordgrad, "optimize", DEMO, "--yes", "--store", store], check=True)
+        return [read(store)]
+
+
+def read(store: Path) -> Section:
+    """The figures of the one run in a store."""
+    with closing(sqlite3.connect(store)) as ledger:
+        read_tokens, cached, wrote, calls = ledger.execute(
+            "SELECT sum(input_tokens), sum(cached_input_tokens), sum(output_tokens), count(*) FROM attempts"
+        ).fetchone()
+        spans = ledger.execute(
+            "SELECT run_s - latency_s, run_s FROM attempts WHERE state = 'done' ORDER BY 1"
+        ).fetchall()
+    seconds = max(end for _, end in spans)
+    busy = covered(spans)
+    rows = [
+        ["calls", f"{calls:,}"],
+        ["tokens read", f"{read_tokens:,}"],
+        ["of these from the prefix cache", f"{cached / read_tokens:.0%}"],
+        ["tokens written", f"{wrote:,}"],
+        ["tokens a second, read and written", f"{(read_tokens + wrote) / seconds:.0f}"],
+        ["seconds of the run", f"{seconds:.0f}"],
+        ["of these with a call in the engine", f"{busy / seconds:.1%}"],
+    ]
+    text = "`wordgrad optimize examples/ticket_triage/wordgrad.toml`, once, by what its ledger says."
+    return Section(title="The embedded model", text=text, columns=("", ""), rows=rows)
+
+
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """The seconds that spans, ordered by their start, cover together."""
+    total, latest = 0.0, 0.0
+    for start, end in spans:
+        total += max(0.0, end - max(start, latest))
+        latest = max(latest, end)
+    return total
+
+
+if __name__ == "__main__":
+    for each in measured():
+        print(each.markdown())
