@@ -98,6 +98,12 @@ def answered(body: Body) -> str:
     return said if isinstance(said, str) else json.dumps(said)
 
 
+def found(said: str) -> dict[str, Any]:
+    """A job's report in JSON, without what differs between jobs that found the same."""
+    report = json.loads(said)
+    return {name: report[name] for name in ("status", "variables", "test", "validation", "steps", "accepted")}
+
+
 @dataclass(frozen=True)
 class Project:
     """A folder with a job in it, and the command line on it."""
@@ -144,7 +150,7 @@ class Project:
         make = (lambda _: engine) if isinstance(engine, RuleEngine) else engine
         self.monkeypatch.setattr("wordgrad.cli.optimize.get_engine", make)
 
-    def run(self, *arguments: str | Path) -> tuple[int, str, str]:
+    def run(self, *arguments: object) -> tuple[int, str, str]:
         """`wordgrad` with these arguments: exit code, stdout, stderr."""
         self.monkeypatch.setattr("sys.argv", ["wordgrad", *map(str, arguments)])
         self.capsys.readouterr()
@@ -159,10 +165,12 @@ class Project:
         command = [sys.executable, "-c", program, *map(str, arguments)]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=self.folder) as child:
-            yield child
-            child.kill()
+            try:
+                yield child
+            finally:
+                child.kill()
 
-    def json(self, *arguments: str | Path) -> Any:
+    def json(self, *arguments: object) -> Any:
         """The one JSON object that a successful command prints."""
         code, out, err = self.run(*arguments, "--json")
         assert code == 0, err

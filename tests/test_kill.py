@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from project import Project, answered, project
+from project import Project, answered, found, project
 from stored import rows
 from wordgrad.store.database import Database
 from wordgrad.testing.server import Body, FakeServer
@@ -46,14 +44,11 @@ class Killer:
             self._left -= 1
             if self._left == 0:
                 for each in self._targets:
-                    threading.Timer(self._delay_s, each.kill).start()
+                    if self._delay_s:
+                        threading.Timer(self._delay_s, each.kill).start()
+                    else:
+                        each.kill()
         return answered(body)
-
-
-def report(said: str) -> dict[str, Any]:
-    """What a run found, without what differs between runs that found the same."""
-    found = json.loads(said)
-    return {name: found[name] for name in ("status", "variables", "test", "validation", "steps", "accepted")}
 
 
 def kept(store: Path) -> dict[str, list[tuple[Any, ...]]]:
@@ -72,15 +67,16 @@ def unsettled(store: Path) -> list[tuple[Any, ...]]:
     return odd + rows(store, twice)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(10))
 def test_a_killed_run_ends_as_a_calm_one(project: Project, tmp_path: Path, seed: int) -> None:
     """Its values are those of the calm run, what the graph had seen stays, and only lost attempts are sent again."""
     rng, killer = random.Random(seed), Killer()
     with FakeServer(killer) as server:
         project.served(server.address)
-        calm = report(project.run("optimize", project.config, "--json", "--store", tmp_path / "calm.db")[1])
+        calm = found(project.run("optimize", project.config, "--json", "--store", tmp_path / "calm.db")[1])
         calls, server.requests[:] = len(server.requests), []
-        arguments, seen = ["optimize", project.config, "--json"], []
+        arguments, seen = ["optimize", project.config], []
         for _ in range(KILLS):
             with project.spawned(*arguments) as child:
                 killer.aim(
@@ -89,8 +85,8 @@ def test_a_killed_run_ends_as_a_calm_one(project: Project, tmp_path: Path, seed:
                 child.wait(LIMIT_S)
             assert child.returncode == -signal.SIGKILL
             seen.append(kept(project.store))
-            arguments = ["runs", "resume", rows(project.store, "SELECT id FROM runs")[0][0], "--json"]
-        ended = report(project.run(*arguments)[1])
+            arguments = ["runs", "resume", *rows(project.store, "SELECT id FROM runs")[0]]
+        ended = found(project.run(*arguments, "--json")[1])
 
     final = kept(project.store)
     attempts, lost = rows(project.store, "SELECT count(*), sum(state = 'lost') FROM attempts")[0]
@@ -99,26 +95,28 @@ def test_a_killed_run_ends_as_a_calm_one(project: Project, tmp_path: Path, seed:
     assert len(server.requests) <= attempts == calls + lost
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(3))
 def test_two_killed_runs_of_one_store_end_as_calm_ones(project: Project, tmp_path: Path, seed: int) -> None:
     """Two processes that write one file and are killed at one moment disturb neither it nor each other."""
     rng, killer = random.Random(seed), Killer()
     with FakeServer(killer) as server:
         project.served(server.address)
-        calm = report(project.run("optimize", project.config, "--json", "--store", tmp_path / "calm.db")[1])
+        calm = found(project.run("optimize", project.config, "--json", "--store", tmp_path / "calm.db")[1])
         server.requests.clear()
-        first = [["optimize", project.config, "--json"]] * 2
-        with project.spawned(*first[0]) as one, project.spawned(*first[1]) as other:
+        job = ["optimize", project.config]
+        with project.spawned(*job) as one, project.spawned(*job) as other:
             killer.aim(one, other, after=rng.randint(5, 40), delay_s=0.02 * rng.random())
             one.wait(LIMIT_S)
             other.wait(LIMIT_S)
+        assert (one.returncode, other.returncode) == (-signal.SIGKILL, -signal.SIGKILL)
         runs = [run for (run,) in rows(project.store, "SELECT id FROM runs")]
-        with ExitStack() as stack:
-            again = [stack.enter_context(project.spawned("runs", "resume", run, "--json")) for run in runs]
-            ended = [report(each.communicate(timeout=LIMIT_S)[0]) for each in again]
+        again = [["runs", "resume", run, "--json"] for run in runs]
+        with project.spawned(*again[0]) as one, project.spawned(*again[1]) as other:
+            ended = [found(each.communicate(timeout=LIMIT_S)[0]) for each in (one, other)]
 
     attempts = rows(project.store, "SELECT count(*) FROM attempts")[0][0]
-    assert (ended, unsettled(project.store)) == ([calm] * len(runs), [])
+    assert (ended, unsettled(project.store)) == ([calm, calm], [])
     assert len(server.requests) <= attempts
 
 
@@ -146,6 +144,7 @@ print("made")
 """
 
 
+@pytest.mark.timeout(300)
 def test_a_migration_that_is_killed_is_made_by_the_next_who_opens(tmp_path: Path) -> None:
     """Whatever statement it dies before, the file is then opened, and has all of its tables."""
     with Database(tmp_path / "whole.db"):
@@ -160,6 +159,7 @@ def test_a_migration_that_is_killed_is_made_by_the_next_who_opens(tmp_path: Path
             capture_output=True, text=True, timeout=LIMIT_S, check=False,
         )  # fmt: skip
         said = child.stdout
+        assert child.returncode == (0 if "made" in said else -signal.SIGKILL), child.stderr
         with Database(store):
             pass
         assert rows(store, "SELECT sql FROM sqlite_schema ORDER BY name") == whole

@@ -26,12 +26,14 @@ PIECES = [
     "{question}", "{Question}", "{{question}}", "{% raw %}", "${question}", "%(question)s", "{0.__class__}", "<b>&amp;</b>",
     "\x1b[31m", "\x07", "\u2028", "\x85", "日本語", "🎫", "שלום", "\u202e", "\u200b", "[" * 200, MEGABYTE,
 ]  # fmt: skip
-Form = Literal["whole", "cut", "doubled", "echo", "echo and whole", "unfinished", "pierced", "other JSON", "noise", ""]
+Form = Literal[
+    "whole", "cut", "doubled", "echo", "echo and whole", "unfinished", "pierced", "other JSON", "noise", "empty"
+]
 ANYTHING = st.text(st.characters(exclude_categories=()), max_size=20)
 """Lone surrogates and control characters too."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a good reply is spoilt."""
 
@@ -47,21 +49,19 @@ class Recipe:
         good = json_reply(GOOD) if schema else marked_reply(request, GOOD)
         before, after = good[: int(self.place * len(good))], good[int(self.place * len(good)) :]
         other = [{"why": GOOD}, {"value": 3}, {"value": None}, {"value": [GOOD]}, {"value": ""}, [GOOD], GOOD, None]
-        match self.form:
-            case "unfinished":
-                return Completion(text=good, finish=self.unfinished)
-            case "other JSON":
-                return json.dumps(other[int(self.place * len(other))])
-        return {
+        replies: dict[Form, str | Completion] = {
             "whole": good,
             "cut": before,
             "doubled": good + good,
             "echo": asked,
             "echo and whole": f"{asked}\n{good}",
+            "unfinished": Completion(text=good, finish=self.unfinished),
             "pierced": before + self.piece + after,
+            "other JSON": json.dumps(other[int(self.place * len(other))]),
             "noise": self.piece,
-            "": "",
-        }[self.form]
+            "empty": "",
+        }
+        return replies[self.form]
 
 
 RECIPES = st.builds(
@@ -73,14 +73,11 @@ RECIPES = st.builds(
 )
 
 
-def sound(value: str) -> bool:
-    """Whether a value is the text that the model meant, at most with noise inside, and nothing of the prompt."""
+def sound(value: str, recipes: tuple[Recipe, Recipe]) -> bool:
+    """Whether a value is the text that the model meant, at most with a recipe's piece in it, and nothing of the prompt."""
     value.encode()
-    return (
-        value.count("{question}") == 1
-        and "Write the whole new" not in value
-        and len(value) <= len(GOOD) + len(MEGABYTE)
-    )
+    longest = max(len(each.piece) for each in recipes)
+    return value.count("{question}") == 1 and "Write the whole new" not in value and len(value) <= len(GOOD) + longest
 
 
 @pytest.mark.timeout(300)
@@ -112,7 +109,10 @@ def test_hostile_replies(schema: bool) -> None:
 
         values = [each.value for each in parameters]
         applied += result.applied
-        assert all(map(sound, values)) if result.applied else values == [START] * 2 and result.reasons
+        if result.applied:
+            assert all(map(sound, values, (first, second)))
+        else:
+            assert (values, bool(result.reasons)) == ([START] * 2, True)
 
     stepped()
     assert sent > 5_000

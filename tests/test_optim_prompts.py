@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -332,3 +333,24 @@ def test_one_long_record_is_shortened_and_marked() -> None:
 
     assert "[… 6000 characters left out …]" in engine.prompts[0]
     assert len(engine.prompts[0]) < 6_000
+
+
+def test_a_group_of_several_wanted_outputs_stands_under_none_of_them() -> None:
+    """Under an output stand requests that speak for records which wanted it; one that speaks for more comes first."""
+    parameter, wanted = prompt(0), Counter("ABCDEFG"[number % 7] for number in range(100))
+    for number in range(100):
+        parameter.accumulate_grad(gradient(number, text=f"even because of {number}", expected="ABCDEFG"[number % 7]))
+    engine = Engine(groups_by_parity)
+
+    TGD([parameter], engine=engine, feedback_tokens=500).propose()
+
+    feedback = engine.prompts[-1].split("<feedback-")[1].split("</feedback-")[0]
+    unasked, *under = re.split(r"^([A-G]):$", feedback, flags=re.MULTILINE)
+    spoken = {label: _spoken_for(text) for label, text in zip(under[::2], under[1::2], strict=True)}
+    assert _spoken_for(unasked) + sum(spoken.values()) == 100
+    assert _spoken_for(unasked) > 0
+    assert all(spoken[label] <= wanted[label] for label in spoken)
+
+
+def _spoken_for(text: str) -> int:
+    return sum(map(int, re.findall(r"seen: (\d+) times", text)))

@@ -172,25 +172,33 @@ def listed(*records: Record) -> str:
 
 
 def test_feedback_stands_under_the_output_that_was_wanted() -> None:
-    """Where wanted outputs repeat, requests are listed under each, once; those without one come first."""
+    """Where few outputs are wanted, requests are listed under each, once; those that want none come first."""
     refunds, devices = Record(change="Refunds go to B.", expected="B"), Record(change="Say device.", expected="A")
     orders, form = Record(change="Orders too.", expected="B", keep="The list."), Record(change="One word.")
+    phones = Record(change="Say phone.", expected="A")
 
-    assert listed(refunds, devices, orders, form) == (
-        "- One word.\nB:\n- Refunds go to B.\n- Orders too.\n  keep: The list.\nA:\n- Say device."
+    assert listed(refunds, devices, orders, form, phones) == (
+        "- One word.\nB:\n- Refunds go to B.\n- Orders too.\n  keep: The list.\nA:\n- Say device.\n- Say phone."
     )
 
 
 @pytest.mark.parametrize(
     "outputs",
-    [["72", "18"], ["a sentence of more than forty characters, no label"] * 2, [*map(str, range(13)), "0"]],
-    ids=["none repeats", "long", "many"],
+    [
+        ["72", "18"],
+        ["72", "18", "72", "5", "40"],
+        ["a sentence of more than forty characters, no label"] * 2,
+        [*map(str, range(10, 23))] * 2,
+        ["- Say so."] * 2,
+        [" 7"] * 2,
+    ],
+    ids=["none repeats", "one repeats by chance", "long", "many", "like a request", "with a space that matters"],
 )
 def test_outputs_that_are_no_small_set_are_no_headings(outputs: list[str]) -> None:
-    """An output wanted of one input alone stands with its request, where it cannot pass for a rule."""
+    """What is wanted stands with its request, where it can pass neither for a rule nor for a request."""
     text = listed(*(Record(change="Show the steps.", expected=each) for each in outputs))
 
-    assert text == "\n".join(f"- Show the steps.\n  wanted: {each}" for each in outputs)
+    assert text == "\n".join(f"- Show the steps.\n  wanted: {each.strip()}" for each in outputs)
 
 
 def test_the_optimizer_sees_the_value_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import traceback
@@ -83,14 +84,15 @@ def test_a_key_stays_out_of_what_commands_print_and_keep(
     """A job that meets a fault in its middle, its resumption and the list of runs print and keep no key."""
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("WORDGRAD_API_KEY", KEY)
-    faults, said = iter([answer, ANSWERS["503"]]), []
-    with FakeServer(lambda body: next(faults) if len(server.requests) in (7, 8) else answered(body)) as server:
+    numbers, faults, said = itertools.count(1), {7: answer, 8: ANSWERS["503"]}, []
+    with FakeServer(lambda body: faults.get(next(numbers)) or answered(body)) as server:
         project.served(server.address)
         said += project.run("optimize", project.config, "--json", "--write")
         listed = json.loads(project.run("runs", "list", "--json")[1])
         for command in ("resume", "show"):
             said += project.run("runs", command, listed[0]["run"])
         assert KEY in json.dumps(server.headers[0])
+        assert next(numbers) > 8
 
     kept = {each.name: each.read_bytes() for each in project.folder.rglob("*") if each.is_file()}
     assert [name for name, content in kept.items() if KEY.encode() in content] == []

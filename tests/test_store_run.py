@@ -846,6 +846,19 @@ with wg.Run(sys.argv[1]):
     assert done.stdout.endswith("yes\n")
 
 
+def test_a_run_that_is_let_go_of_closes_its_store(store: Path) -> None:
+    """Ctrl-C may come before its `with`, also after it has written: the thread that writes ends with it."""
+    run = wg.Run(store)
+    run.note("step", {})
+    (thread,) = [each for each in threading.enumerate() if each.name == "wordgrad-store"]
+
+    del run
+    gc.collect()
+    thread.join(LIMIT_S)
+
+    assert not thread.is_alive()
+
+
 def test_many_may_make_one_store_at_once(tmp_path: Path) -> None:
     """Whoever opens a store while others make it waits for them, and none is refused."""
     problems: list[wg.StoreError] = []

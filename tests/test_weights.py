@@ -205,6 +205,7 @@ weights.pull(tiny, progress=progress)
 """
 
 
+@pytest.mark.timeout(300)
 def test_a_pull_that_is_killed_is_gone_on_with(hub: Hub, cache: Path) -> None:
     """Whenever it dies, in the download or in the check, the next pull asks for the rest, and the file is whole."""
     hub.content = random.Random(0).randbytes(3 << 20)

@@ -128,20 +128,21 @@ def in_loop() -> bool:
     """Whether an event loop, of whatever kind, is running on this thread."""
     if asyncio._get_running_loop() is not None:
         return True
-    return _trio() is not None
+    return _trio_here() is not None
 
 
-def _trio() -> ModuleType | None:
-    """Trio's `lowlevel`, where a loop of its runs on this thread. Another thread may be in the middle of its import."""
+def _trio_here() -> ModuleType | None:
+    """`trio.lowlevel`, where a loop of trio's runs on this thread."""
     lowlevel = sys.modules.get("trio.lowlevel")
-    return lowlevel if lowlevel is not None and hasattr(lowlevel, "in_trio_run") and lowlevel.in_trio_run() else None
+    # Another thread may be in the middle of importing it, here and below.
+    in_trio_run = getattr(lowlevel, "in_trio_run", None)
+    return lowlevel if in_trio_run is not None and in_trio_run() else None
 
 
 def _in_notebook() -> bool:
     """A notebook's kernel may wait: its loop does nothing else while a cell runs."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
-    return shell is not None and getattr(shell, "kernel", None) is not None
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return get_ipython is not None and getattr(get_ipython(), "kernel", None) is not None
 
 
 def own_loop(home: Dispatcher) -> bool:
@@ -160,9 +161,9 @@ Soon: TypeAlias = Callable[[Callable[[], object]], None]
 
 def soon_here() -> Soon:
     """Runs callbacks on the loop that is running now, from any thread."""
-    trio = _trio()
-    if trio is not None:
-        token = trio.current_trio_token()
+    lowlevel = _trio_here()
+    if lowlevel is not None:
+        token = lowlevel.current_trio_token()
         return lambda callback: _quietly(token.run_sync_soon, callback)
     loop = asyncio.get_running_loop()
     return lambda callback: _quietly(loop.call_soon_threadsafe, callback)

@@ -26,7 +26,8 @@ class Budget:
     """Attempts; never overshot."""
     tokens: int | None = None
     """Input and output. An upper estimate is reserved before each call, so it is overshot only by as much as a
-    server's count exceeds that estimate, on the calls in flight."""
+    server's count exceeds that estimate, on the calls in flight. Attempts that failed count nothing: what a server
+    bills for them is not known."""
     usd: float | None = None
     """As `tokens`. A model whose price is unknown is refused."""
     seconds: float | None = None
@@ -71,28 +72,16 @@ class Meter:
         Raises:
             BudgetExceeded: What is spent leaves no room.
         """
-        while True:
-            self._refuse(needs)
-            if all(self._room(kind, need + self.reserved[kind]) for kind, need in needs.items()):
-                self.calls += 1
-                for kind, need in needs.items():
-                    self.reserved[kind] += need
-                return
-            await self._changed.wait()
+        await self._take(needs, self.reserved, calls=1)
+        self.calls += 1
 
-    def send(self, needs: dict[str, float]) -> None:
-        """Count a reservation as out.
+    async def send(self, needs: dict[str, float]) -> None:
+        """Count a reservation as out; waits where a server counted more than was estimated, until there is room again.
 
         Raises:
-            BudgetExceeded: Time is over; or a server counted more than was estimated, and there is no room any more.
+            BudgetExceeded: Time is over, or what is spent leaves no room any more.
         """
-        self._require_time()
-        for kind, need in needs.items():
-            if not self._room(kind, self.out[kind] + need):
-                may = f", and the calls that are out may need {self.out[kind]:.10g} more"
-                raise _exceeded(kind, self.spent[kind], getattr(self.budget, kind), may)
-        for kind, need in needs.items():
-            self.out[kind] += need
+        await self._take(needs, self.out, calls=0)
 
     def returned(self, needs: dict[str, float]) -> None:
         """A reservation is no longer out: what it really used is settled next."""
@@ -103,7 +92,8 @@ class Meter:
         """Replace a reservation by what was really used."""
         for kind, need in needs.items():
             self.reserved[kind] -= need
-            self.spent[kind] += used.get(kind, 0.0)
+        for kind, amount in used.items():
+            self.spent[kind] += amount
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 
@@ -111,19 +101,24 @@ class Meter:
         limit = getattr(self.budget, kind)
         return limit is None or self.spent[kind] + more <= limit
 
-    def _refuse(self, needs: dict[str, float]) -> None:
-        if self.budget.calls is not None and self.calls >= self.budget.calls:
-            raise _exceeded("calls", self.calls, self.budget.calls)
-        self._require_time()
+    async def _take(self, needs: dict[str, float], held: dict[str, float], *, calls: int) -> None:
+        while True:
+            self._refuse(needs, calls)
+            if all(self._room(kind, need + held[kind]) for kind, need in needs.items()):
+                break
+            await self._changed.wait()
         for kind, need in needs.items():
-            if not self._room(kind, need):
-                may = f", and the next call may need {need:.10g} more"
-                raise _exceeded(kind, self.spent[kind], getattr(self.budget, kind), may)
+            held[kind] += need
 
-    def _require_time(self) -> None:
+    def _refuse(self, needs: dict[str, float], calls: int) -> None:
+        if self.budget.calls is not None and self.calls + calls > self.budget.calls:
+            raise _exceeded("calls", self.calls, self.budget.calls)
         seconds = self._clock()
         if self.budget.seconds is not None and seconds >= self.budget.seconds:
             raise _exceeded("seconds", round(seconds, 1), self.budget.seconds)
+        for kind, need in needs.items():
+            if not self._room(kind, need):
+                raise _exceeded(kind, self.spent[kind], getattr(self.budget, kind), need)
 
 
 class Budgeted(Wrapper):
@@ -148,7 +143,7 @@ class Budgeted(Wrapper):
 
     async def complete(self, request: Request) -> Completion:
         """Reserve, ask, settle."""
-        needs = _needs(self.inner, request)
+        needs = _needs(self.inner, request, self._meter.budget)
         await self._meter.reserve(needs)
         used: dict[str, float] = {}
         try:
@@ -182,16 +177,18 @@ class InTurn(Wrapper):
 
     async def complete(self, request: Request) -> Completion:
         """Ask, if the budget still has room."""
-        needs = _needs(self.inner, request)
-        self._meter.send(needs)
+        needs = _needs(self.inner, request, self._meter.budget)
+        await self._meter.send(needs)
         try:
             return await self.inner.complete(request)
         finally:
             self._meter.returned(needs)
 
 
-def _needs(engine: Engine, request: Request) -> dict[str, float]:
-    """Upper estimates: the engine's count of messages and schema, a flat one of images, the whole output limit."""
+def _needs(engine: Engine, request: Request, budget: Budget) -> dict[str, float]:
+    """Upper estimates where there are limits: of messages and schema by the engine, of images, of the whole output."""
+    if budget.tokens is None and budget.usd is None:
+        return {}
     parts = [part for message in request.messages for part in message.parts]
     texts = [part for part in parts if isinstance(part, str)]
     schema = "" if request.schema is None else json.dumps(dict(request.schema))
@@ -206,7 +203,8 @@ def _needs(engine: Engine, request: Request) -> dict[str, float]:
     return {"tokens": float(read + wrote), "usd": money}
 
 
-def _exceeded(kind: str, spent: float, limit: float, may: str = "") -> BudgetExceeded:
+def _exceeded(kind: str, spent: float, limit: float, need: float = 0.0) -> BudgetExceeded:
+    more = f", and the next call may need {need:.10g} more" if need else ""
     return BudgetExceeded(
-        f"the budget of {limit:.10g} {kind} is spent: {spent:.10g} used{may}", kind=kind, spent=spent, limit=limit
+        f"the budget of {limit:.10g} {kind} is spent: {spent:.10g} used{more}", kind=kind, spent=spent, limit=limit
     )

@@ -96,10 +96,17 @@ def _merged(records: Sequence[Record], reply: ReduceReply | None) -> list[Record
             continue
         members = [left.pop(number) for number in numbers]
         worst = max(members, key=lambda each: each.severity)
-        support = sum(each.support for each in members)
-        keep = group.keep or worst.keep
-        made[min(numbers)] = (
-            replace(worst, change=group.change, keep=keep, support=support) if len(members) > 1 else worst
+        if len(members) == 1:
+            made[numbers[0]] = worst
+            continue
+        agreed = len({each.expected for each in members}) == 1
+        made[min(numbers)] = replace(
+            worst,
+            change=group.change,
+            keep=group.keep or worst.keep,
+            support=sum(each.support for each in members),
+            # What one of them wanted is not what the others did.
+            expected=worst.expected if agreed else "",
         )
     return [record for _, record in sorted({**left, **made}.items())]
 

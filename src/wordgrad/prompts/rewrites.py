@@ -12,8 +12,10 @@ from wordgrad.prompts.forms import asked_again
 from wordgrad.prompts.render import Prompt, mark, one_line, prompt, section, shortened
 
 _MARK = re.compile(r"^</([A-Za-z0-9]+-[0-9a-f]{8,})>$", re.MULTILINE)
-_FEW = 12
-_SHORT = 40
+_LABELS = 12
+"""So many outputs can be a set of labels."""
+_LABEL = 40
+"""So many characters can be a label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,20 +185,25 @@ def _replied(asked: Asked, text: str) -> str:
 
 
 def _feedback(records: Sequence[Record]) -> str:
-    """The requests as a list; where outputs come from a small set, under the output that was wanted."""
+    """The requests as a list; where few outputs are wanted, and often, under the output that was wanted."""
     # Requests have no numbers: a small model mixes them up with what they are about.
     groups: dict[str, list[Record]] = {"": []}
     for record in records:
-        groups.setdefault(one_line(record.expected), []).append(record)
-    outputs = [output for output in groups if output]
-    wanting = len(records) - len(groups[""])
-    # An output that is wanted once may be wanted of that input alone: as a heading it would pass for a rule.
-    if len(outputs) > _FEW or len(outputs) == wanting or any(len(output) > _SHORT for output in outputs):
+        groups.setdefault(record.expected, []).append(record)
+    unasked = groups.pop("")
+    # As a heading, an output that is wanted of one input alone would pass for a rule.
+    few = 2 * len(groups) <= len(records) - len(unasked)
+    if not few or len(groups) > _LABELS or not all(map(_is_label, groups)):
         return "\n".join(_item(record.text()) for record in records)
-    lines = [_item(record.text()) for record in groups.pop("")]
-    for output, wanted_by in groups.items():
-        lines += [f"{output}:", *(_item(record.text(wanted=False)) for record in wanted_by)]
+    lines = [_item(record.text()) for record in unasked]
+    for output, wanting in groups.items():
+        lines += [f"{output}:", *(_item(record.text(wanted=False)) for record in wanting)]
     return "\n".join(lines)
+
+
+def _is_label(output: str) -> bool:
+    """Whether it can be a line of its own that does not look like a request."""
+    return len(output) <= _LABEL and output == one_line(output) and not output.startswith("-")
 
 
 def _item(text: str) -> str:

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -52,7 +53,7 @@ class Database:
             if path != MEMORY:
                 _create(Path(path))
             self._connection = _connected(path)
-        writer = _Writer(path, self._connection, self._jobs, self._reads)
+        writer = _Writer(path=path, connection=self._connection, jobs=self._jobs, reads=self._reads)
         # One that nobody closes, because Ctrl-C came before its `with`, ends with its object: the thread has no
         # reference to it.
         self._end = weakref.finalize(self, self._jobs.put, None)
@@ -110,50 +111,52 @@ class Database:
         self._thread.join()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Writer:
     """Commits changes in groups, until it is told to end; then it closes the connection."""
 
-    def __init__(
-        self,
-        path: Path | str,
-        connection: sqlite3.Connection,
-        jobs: queue.SimpleQueue[_Job | None],
-        reads: threading.Lock,
-    ) -> None:
-        self._path = path
-        self._connection = connection
-        self._jobs = jobs
-        self._reads = reads
+    path: Path | str
+    connection: sqlite3.Connection
+    jobs: queue.SimpleQueue[_Job | None]
+    reads: threading.Lock
 
     def run(self) -> None:
         """Until None is among the jobs."""
-        open_for_more = True
-        while open_for_more:
-            group = [self._jobs.get()]
-            latest = time.monotonic() + _GROUP_S
-            while len(group) < _GROUP and group[-1] is not None:
-                try:
-                    group.append(self._jobs.get(timeout=max(0.0, latest - time.monotonic())))
-                except queue.Empty:
-                    break
-            open_for_more = group[-1] is not None
-            self._commit([job for job in group if job is not None])
-        with self._reads:
-            self._connection.close()
+        # No variable here: while it waits for the next group it would keep the last one's changes, and their database.
+        while self._write(self._next_group()):
+            pass
+        with self.reads:
+            self.connection.close()
+
+    def _next_group(self) -> list[_Job | None]:
+        """What comes within a few milliseconds; None is the last, where it is there."""
+        group = [self.jobs.get()]
+        latest = time.monotonic() + _GROUP_S
+        while len(group) < _GROUP and group[-1] is not None:
+            try:
+                group.append(self.jobs.get(timeout=max(0.0, latest - time.monotonic())))
+            except queue.Empty:
+                break
+        return group
+
+    def _write(self, group: list[_Job | None]) -> bool:
+        """Whether more may come."""
+        self._commit([job for job in group if job is not None])
+        return group[-1] is not None
 
     def _commit(self, group: list[_Job]) -> None:
         if not group:
             return
         try:
-            with self._reads, _named(self._path):
-                self._connection.execute("BEGIN IMMEDIATE")
+            with self.reads, _named(self.path):
+                self.connection.execute("BEGIN IMMEDIATE")
                 try:
                     for job in group:
                         self._make(job)
-                    self._connection.execute("COMMIT")
+                    self.connection.execute("COMMIT")
                 except BaseException:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
+                    if self.connection.in_transaction:
+                        self.connection.execute("ROLLBACK")
                     raise
         except Exception as error:  # noqa: BLE001 - whoever waits for the group must hear of it
             for job in group:
@@ -167,16 +170,16 @@ class _Writer:
 
     def _make(self, job: _Job) -> None:
         """Make a change, or take it back: one that cannot be made must not undo those of other calls."""
-        self._connection.execute("SAVEPOINT job")
+        self.connection.execute("SAVEPOINT job")
         try:
-            with _named(self._path):
-                job.outcome = job.change(self._connection)
+            with _named(self.path):
+                job.outcome = job.change(self.connection)
         except Exception as error:
-            if not self._connection.in_transaction:
+            if not self.connection.in_transaction:
                 raise  # SQLite itself gave the whole group up
-            self._connection.execute("ROLLBACK TO job")
+            self.connection.execute("ROLLBACK TO job")
             job.error = error
-        self._connection.execute("RELEASE job")
+        self.connection.execute("RELEASE job")
 
 
 class _Job:
