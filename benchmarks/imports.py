@@ -5,7 +5,6 @@ python benchmarks/imports.py --repeats 5
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -14,7 +13,7 @@ import time
 from pathlib import Path
 
 from environments import PEERS, made, python_of
-from report import Section, spread
+from report import Section, arguments, show, spread
 
 PROJECT = Path(__file__).parent.parent
 _IMPORT = """
@@ -93,7 +92,4 @@ def measured(repeats: int) -> list[Section]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
-    for each in measured(parser.parse_args().repeats):
-        print(each.markdown())
+    show(measured(arguments(__doc__).parse_args().repeats))

@@ -9,7 +9,6 @@ each call.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import subprocess
@@ -20,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import openai
-from report import Section, spread
+from report import Section, arguments, show, spread
 from step import model_server
 
 import wordgrad as wg
@@ -114,13 +113,11 @@ def measured(repeats: int) -> list[Section]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser = arguments(__doc__)
     parser.add_argument("--client", choices=list(CLIENTS), help="one client alone; needs --address")
     parser.add_argument("--address")
     given = parser.parse_args()
     if given.client:
         print(json.dumps(CLIENTS[given.client](given.address)))
     else:
-        for each in measured(given.repeats):
-            print(each.markdown())
+        show(measured(given.repeats))

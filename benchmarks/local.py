@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
-from report import Section
+from report import Section, show
 
 HERE = Path(__file__).parent
 DEMO = HERE.parent / "examples" / "ticket_triage" / "wordgrad.toml"
@@ -64,5 +64,4 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
 
 
 if __name__ == "__main__":
-    for each in measured():
-        print(each.markdown())
+    show(measured())

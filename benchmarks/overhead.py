@@ -5,7 +5,6 @@ python benchmarks/overhead.py --repeats 5
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import subprocess
@@ -13,7 +12,7 @@ import sys
 import time
 import tracemalloc
 
-from report import Section, spread
+from report import Section, arguments, show, spread
 
 import wordgrad as wg
 
@@ -90,8 +89,7 @@ def _alone(*arguments: str) -> list[float]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser = arguments(__doc__)
     parser.add_argument("--size", type=int, help="one graph alone: its seconds forward and backward")
     parser.add_argument("--weigh", type=int, help="one graph alone: its bytes a node")
     given = parser.parse_args()
@@ -100,5 +98,4 @@ if __name__ == "__main__":
     elif given.weigh:
         print(json.dumps([weighed(given.weigh)]))
     else:
-        for each in measured(given.repeats):
-            print(each.markdown())
+        show(measured(given.repeats))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import statistics
@@ -31,6 +32,19 @@ def spread(values: Sequence[float], form: str = "{:.2f}") -> str:
     """The median, and the least and the most in brackets."""
     middle, least, most = (form.format(each) for each in (statistics.median(values), min(values), max(values)))
     return middle if least == most else f"{middle} ({least}–{most})"
+
+
+def arguments(doc: str | None) -> argparse.ArgumentParser:
+    """A script's command line, with what all of them take."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    return parser
+
+
+def show(sections: Sequence[Section]) -> None:
+    """Print the tables of one script."""
+    for each in sections:
+        print(each.markdown())
 
 
 def machine() -> str:

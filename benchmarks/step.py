@@ -8,7 +8,6 @@ pass is compared with the critical path: the same calls as plain sleeps, in the 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -24,7 +23,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from environments import python_of
-from report import Section, spread
+from report import Section, arguments, show, spread
 
 HERE = Path(__file__).parent
 LATENCY_MS = 50
@@ -118,7 +117,4 @@ def _row(runs: list[dict[str, dict[str, Any]]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
-    for each in measured(parser.parse_args().repeats):
-        print(each.markdown())
+    show(measured(arguments(__doc__).parse_args().repeats))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import wordgrad as wg
 from engines import Model, prompt, texts
 
 LIMIT_S = 60
+TESTS = Path(__file__).parent
 LAYERS = WIDTH = 300
 
 
@@ -183,14 +185,13 @@ def test_threads_that_build_graphs_at_once() -> None:
 
 _INTERRUPTED = """
 import gc, random, signal, sys, threading, time
+import anyio
 import wordgrad as wg
-from wordgrad.testing import RuleEngine
-from wordgrad.types import Completion
+from engines import Model
 
-class Counting(RuleEngine):
+class Counting(Model):
     out = 0
     async def complete(self, request):
-        import anyio
         Counting.out += 1
         try:
             await anyio.sleep(0.001)
@@ -198,17 +199,7 @@ class Counting(RuleEngine):
         finally:
             Counting.out -= 1
 
-def said(request):
-    if request.purpose == "forward":
-        return request.messages[-1].text[-20:]
-    if request.purpose == "judge":
-        return "It is wrong."
-    if request.purpose == "optimize":
-        return {"value": "Answer better."}
-    part = {"part": "P1", "verdict": "mine", "severity": 2, "quote": "", "change": "Be exact.", "keep": ""}
-    return {"parts": [part]}
-
-engine = Counting(said)
+engine = Counting(lambda request: request.messages[-1].text[-20:])
 wg.set_backward_engine(engine)
 main = threading.main_thread().ident
 
@@ -261,7 +252,7 @@ def test_ctrl_c_at_any_moment(tmp_path: Path) -> None:
     """Fifty interrupted runs: the library works after each, and no call, store or process stays behind."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", _INTERRUPTED, str(tmp_path / "runs.db")],
-        capture_output=True, text=True, timeout=150, check=False,
+        capture_output=True, text=True, timeout=150, check=False, env={**os.environ, "PYTHONPATH": str(TESTS)},
     )  # fmt: skip
 
     assert (done.returncode, done.stdout) == (0, "0 []\n"), done.stderr

@@ -24,6 +24,7 @@ import wordgrad as wg
 from engines import Model
 
 LIMIT_S = 60
+TESTS = Path(__file__).parent
 
 
 @contextmanager
@@ -82,19 +83,9 @@ def test_a_web_servers_requests_share_nothing() -> None:
 _CELLS = [
     """
 import wordgrad as wg
-from wordgrad.testing import RuleEngine
+from engines import Model
 
-def said(request):
-    if request.purpose == "forward":
-        return "an answer"
-    if request.purpose == "judge":
-        return "It is too long."
-    if request.purpose == "optimize":
-        return {"value": "Answer in one line."}
-    part = {"part": "P1", "verdict": "mine", "severity": 2, "quote": "", "change": "Be brief.", "keep": ""}
-    return {"parts": [part]}
-
-engine = RuleEngine(said)
+engine = Model()
 wg.set_backward_engine(engine)
 prompt = wg.Variable("Answer.", "system prompt", requires_grad=True)
 model = wg.BlackboxLLM(engine, system_prompt=prompt)
@@ -111,13 +102,14 @@ print(wg.TGD([prompt], engine=engine).step().applied, prompt.value)
 
 
 @pytest.mark.timeout(180)
-def test_a_notebooks_cells() -> None:
+def test_a_notebooks_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a real kernel cells read, await, go backward and step as a script does."""
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in _CELLS])
     NotebookClient(notebook, timeout=LIMIT_S, kernel_name="python3").execute()
 
     said = ["".join(output.get("text", "") for output in cell.outputs) for cell in notebook.cells]
-    assert said == ["", "an answer\n", "an answer\n", "True Answer in one line.\n", "['an answer', 'an answer']\n"]
+    assert said == ["", "an answer\n", "an answer\n", "True a better text\n", "['an answer', 'an answer']\n"]
 
 
 _ASYNC_TESTS = """

@@ -60,6 +60,14 @@ def kept(store: Path) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
+def calm_run(project: Project, server: FakeServer) -> tuple[dict[str, Any], int]:
+    """What a job that nobody kills finds, in a store of its own, and its number of calls; the server forgets them."""
+    said = project.run("optimize", project.config, "--json", "--store", project.folder / "calm.db")[1]
+    calls = len(server.requests)
+    server.requests.clear()
+    return found(said), calls
+
+
 def unsettled(store: Path) -> list[tuple[Any, ...]]:
     """Attempts that are neither done nor lost, and keys of a run that were answered twice."""
     odd = rows(store, "SELECT id, state FROM attempts WHERE state NOT IN ('done', 'lost')")
@@ -69,13 +77,12 @@ def unsettled(store: Path) -> list[tuple[Any, ...]]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(10))
-def test_a_killed_run_ends_as_a_calm_one(project: Project, tmp_path: Path, seed: int) -> None:
+def test_a_killed_run_ends_as_a_calm_one(project: Project, seed: int) -> None:
     """Its values are those of the calm run, what the graph had seen stays, and only lost attempts are sent again."""
     rng, killer = random.Random(seed), Killer()
     with FakeServer(killer) as server:
         project.served(server.address)
-        calm = found(project.run("optimize", project.config, "--json", "--store", tmp_path / "calm.db")[1])
-        calls, server.requests[:] = len(server.requests), []
+        calm, calls = calm_run(project, server)
         arguments, seen = ["optimize", project.config], []
         for _ in range(KILLS):
             with project.spawned(*arguments) as child:
@@ -97,21 +104,21 @@ def test_a_killed_run_ends_as_a_calm_one(project: Project, tmp_path: Path, seed:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(3))
-def test_two_killed_runs_of_one_store_end_as_calm_ones(project: Project, tmp_path: Path, seed: int) -> None:
+def test_two_killed_runs_of_one_store_end_as_calm_ones(project: Project, seed: int) -> None:
     """Two processes that write one file and are killed at one moment disturb neither it nor each other."""
     rng, killer = random.Random(seed), Killer()
     with FakeServer(killer) as server:
         project.served(server.address)
-        calm = found(project.run("optimize", project.config, "--json", "--store", tmp_path / "calm.db")[1])
-        server.requests.clear()
-        job = ["optimize", project.config]
+        calm, _ = calm_run(project, server)
+        job = ["optimize", project.config, "--json"]
         with project.spawned(*job) as one, project.spawned(*job) as other:
-            killer.aim(one, other, after=rng.randint(5, 40), delay_s=0.02 * rng.random())
+            killer.aim(one, other, after=rng.randint(5, 30), delay_s=0.02 * rng.random())
             one.wait(LIMIT_S)
             other.wait(LIMIT_S)
         assert (one.returncode, other.returncode) == (-signal.SIGKILL, -signal.SIGKILL)
         runs = [run for (run,) in rows(project.store, "SELECT id FROM runs")]
-        again = [["runs", "resume", run, "--json"] for run in runs]
+        # One that was killed before its run began begins now.
+        again = [*(["runs", "resume", run, "--json"] for run in runs), job, job][:2]
         with project.spawned(*again[0]) as one, project.spawned(*again[1]) as other:
             ended = [found(each.communicate(timeout=LIMIT_S)[0]) for each in (one, other)]
 
