@@ -42,7 +42,7 @@ PRICE = Price(input_usd=1e4, output_usd=1e4)
 
 
 class Gateway:
-    """Each request meets up to three faults, drawn by its own text, and then its answer.
+    """Each request meets up to four faults, drawn by its own text, and then its answer.
 
     Args:
         seed: Of the faults.
@@ -62,7 +62,7 @@ class Gateway:
         """One request's fault, or answer."""
         text = json.dumps(body, sort_keys=True)
         rng = random.Random(f"{self.seed} {text}")
-        faults = rng.sample(self.kinds, k=rng.randrange(ATTEMPTS - 1))
+        faults = rng.sample(self.kinds, k=rng.randrange(ATTEMPTS))
         with self._lock:
             number = self.asked[text]
             self.asked[text] += 1
