@@ -354,3 +354,24 @@ def test_a_group_of_several_wanted_outputs_stands_under_none_of_them() -> None:
 
 def _spoken_for(text: str) -> int:
     return sum(map(int, re.findall(r"seen: (\d+) times", text)))
+
+
+def test_a_group_of_one_record_leaves_it_as_it_was() -> None:
+    """A record that wants what no other wants keeps its own words, whatever a reduction calls it."""
+
+    def alone(request: Request) -> str:
+        sent = request.messages[-1].text
+        if "Groups: at most" not in sent:
+            return json_reply("new")
+        first, *others = map(int, re.findall(r"^record (\d+)$", sent, re.MULTILINE))
+        groups = [{"change": "called otherwise", "keep": "", "records": [first]}]
+        if others:
+            groups.append({"change": "the others", "keep": "", "records": others})
+        return json.dumps({"groups": groups})
+
+    engine = Engine(alone)
+
+    TGD([many(100)], engine=engine, feedback_tokens=500).step()
+
+    assert "called otherwise" not in engine.prompts[-1]
+    assert "- even because of 0\n" in engine.prompts[-1]

@@ -307,6 +307,39 @@ async def test_a_failed_call_gives_its_place_back() -> None:
     assert completion.text == "well"
 
 
+@pytest.mark.anyio
+async def test_a_call_that_is_cancelled_in_the_queue_leaves_it() -> None:
+    """Of three calls with one place the second is cancelled while it waits; the third has its turn after the first."""
+    answered: list[str] = []
+    go = anyio.Event()
+
+    class Held(RuleEngine):
+        async def complete(self, request: Request) -> Completion:
+            await go.wait()
+            answered.append(request.messages[-1].text)
+            return await super().complete(request)
+
+    limited = Limited(Held(lambda _: "yes"), in_flight=1)
+    with anyio.fail_after(LIMIT_S):
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(limited.complete, asking("first"))
+            await anyio.wait_all_tasks_blocked()
+            async with anyio.create_task_group() as second:
+                second.start_soon(limited.complete, asking("second"))
+                await anyio.wait_all_tasks_blocked()
+                second.cancel_scope.cancel()
+            calls.start_soon(limited.complete, asking("third"))
+            await anyio.wait_all_tasks_blocked()
+            go.set()
+
+    assert answered == ["first", "third"]
+
+
+def asking(text: str) -> Request:
+    """A request with this question."""
+    return Request(messages=(Message("user", (text,)),), sampling=Sampling(max_tokens=10))
+
+
 # ---- budgets
 
 ESTIMATE = 1 + 16 + 10
