@@ -12,6 +12,7 @@ os.environ |= {
     "TRACE_DEFAULT_LLM_BACKEND": "CustomLLM",
     "TRACE_CUSTOMLLM_URL": f"{address}/v1",
     "TRACE_CUSTOMLLM_API_KEY": "none",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else its import looks for a list on the network
 }
 
 from openai import OpenAI  # noqa: E402
@@ -33,6 +34,12 @@ def model(system: str, text: str) -> str:
     return asked(system, text)
 
 
+@bundle()
+def concat(*items: str) -> str:
+    """[concat] Concatenate the items into a single text."""
+    return "\n".join(f"ID [{number}]: {item}" for number, item in enumerate(items))
+
+
 prompts = [node(f"You do step {n} of a task. Answer.", trainable=True) for n in range(k)]
 optimizer = OptoPrime(prompts)
 outputs, feedback = [], []
@@ -44,8 +51,9 @@ with phase(address, "forward"):
         outputs.append(text)
         feedback.append(asked("Judge the answer: is it exact, and short? Say what to improve.", text.data))
 with phase(address, "backward"):
+    # One output and one feedback for all examples, as Trace's own guide to minibatches has it: feedbacks that differ
+    # cannot be given one after the other.
     optimizer.zero_feedback()
-    for output, words in zip(outputs, feedback, strict=True):
-        optimizer.backward(output, words)
+    optimizer.backward(concat(*outputs), concat(*feedback).data)
 with phase(address, "update"):
     optimizer.step()
