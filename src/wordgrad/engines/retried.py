@@ -35,28 +35,39 @@ class Retried(Wrapper):
         Raises:
             EngineError: The last one's.
         """
-        key = request_key(self.inner, request)
-        made = self._made_earlier(key)
+        made = 0 if self._ledger is None else self._made_earlier(self._ledger, request)
+        try:
+            return await self.inner.complete(request)
+        except EngineError as error:
+            return await self._again(request, error, made)
+
+    async def _again(self, request: Request, failed: EngineError | None, made: int) -> Completion:
+        """The attempts after one that failed: only these pay for stamina's machinery, a fifth of a millisecond."""
         async for attempt in stamina.retry_context(
-            on=_again, attempts=self._attempts - made, timeout=None, wait_initial=self._pause_s, wait_max=30.0
+            on=_can_succeed, attempts=self._attempts - made, timeout=None, wait_initial=self._pause_s, wait_max=30.0
         ):
             with attempt:
+                if failed is not None:
+                    first, failed = failed, None
+                    raise first
                 return await self.inner.complete(request)
             if self._ledger is not None:
+                key = request_key(self.inner, request)
                 await self._ledger.event("pause", key=key, attempt=made + attempt.num)
         raise AssertionError("stamina raises the last error")
 
-    def _made_earlier(self, key: str) -> int:
+    def _made_earlier(self, ledger: Ledger, request: Request) -> int:
         """How many attempts a killed run had made of this request; raises the last one's error if no other follows."""
+        key = request_key(self.inner, request)
         made = 0
-        while self._ledger is not None and (error := self._ledger.earlier(key)) is not None:
+        while (error := ledger.earlier(key)) is not None:
             made += 1
-            if made == self._attempts or _again(error) is False:
+            if made == self._attempts or _can_succeed(error) is False:
                 raise error
         return made
 
 
-def _again(error: Exception) -> bool | float:
+def _can_succeed(error: Exception) -> bool | float:
     """Whether another attempt can succeed; a number is the pause that the server asks for, in seconds."""
     if not isinstance(error, EngineError) or not error.retryable:
         return False
