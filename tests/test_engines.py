@@ -544,7 +544,7 @@ def test_an_address_is_an_engine() -> None:
 
 @pytest.mark.anyio
 async def test_many_calls_at_once_share_a_few_pools_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each client has twenty calls out at the most; calls one after the other have one client between them."""
+    """Each client has four calls out at the most; calls one after the other have one client between them."""
     made: list[openai.AsyncOpenAI] = []
 
     class Counted(openai.AsyncOpenAI):
@@ -553,14 +553,14 @@ async def test_many_calls_at_once_share_a_few_pools_of_connections(monkeypatch: 
             made.append(self)
 
     monkeypatch.setattr(openai, "AsyncOpenAI", Counted)
-    together, clients = threading.Barrier(50), []
+    together, clients = threading.Barrier(10), []
     with FakeServer(lambda body: "ok" if body["max_tokens"] == 1 else f"{together.wait(20)}") as server:
         engine = chat(server.address)
         for _ in range(3):
             await engine.complete(replace(REQUEST, sampling=Sampling(max_tokens=1)))
         clients.append(len(made))
         async with anyio.create_task_group() as group:
-            for _ in range(50):
+            for _ in range(10):
                 group.start_soon(engine.complete, REQUEST)
         clients.append(len(made))
         await engine.aclose()

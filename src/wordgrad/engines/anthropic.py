@@ -10,7 +10,7 @@ import anthropic
 from pydantic import SecretStr
 
 from wordgrad import dispatch
-from wordgrad.engines.clients import Clients
+from wordgrad.engines.clients import Clients, trusted
 from wordgrad.engines.failures import check_model, failure, unreadable
 from wordgrad.engines.requests import check, schema_of
 from wordgrad.types import Capabilities, Completion, Finish, Message, Part, Price, Request, Usage
@@ -71,7 +71,12 @@ class AnthropicEngine:
         return len(text.encode("utf-8", "surrogatepass"))
 
     def _connected(self) -> anthropic.AsyncAnthropic:
-        return anthropic.AsyncAnthropic(base_url=self.endpoint, api_key=self._key.get_secret_value(), max_retries=0)
+        return anthropic.AsyncAnthropic(
+            base_url=self.endpoint,
+            api_key=self._key.get_secret_value(),
+            max_retries=0,
+            http_client=anthropic.DefaultAsyncHttpxClient(verify=trusted()),
+        )
 
     async def _complete(self, request: Request) -> Completion:
         started = time.monotonic()

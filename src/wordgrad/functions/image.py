@@ -70,7 +70,7 @@ class Image(Opaque):
         return self._loaded
 
     async def _fetch(self, url: str) -> bytes:
-        import httpx2  # noqa: PLC0415 - comes with the openai SDK; not needed before an image is fetched
+        import httpx2  # noqa: PLC0415 - not needed before an image is fetched
 
         async with httpx2.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as client:
             for _ in range(_MAX_REDIRECTS + 1):
