@@ -12,6 +12,7 @@ import sys
 import textwrap
 import threading
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -514,6 +515,30 @@ def test_one_bad_change_does_not_undo_the_others(store: Path) -> None:
 
     assert outcomes == [type(None), type(None), wg.StoreError, type(None)]
     assert rows(store, "SELECT hash FROM texts ORDER BY hash") == [("a",), ("b",), ("c",)]
+
+
+class _Absurd(RuleEngine):
+    """Counts more tokens than a row can hold, once."""
+
+    async def complete(self, request: Request) -> Completion:
+        completion = await super().complete(request)
+        absurd = len(self.history) == 1
+        return replace(completion, usage=Usage(input_tokens=10**30)) if absurd else completion
+
+
+def test_after_a_row_that_cannot_be_kept_none_follows(store: Path) -> None:
+    """A record with a hole in it could not be replayed: the run ends there, and when resumed asks that call again."""
+    engine = _Absurd(lambda request: f"{request.messages[-1].text}!")
+    with wg.Run(store) as run:
+        for question in ("one", "two"):
+            with pytest.raises(wg.NodeError, match="too large"):
+                _ = ask(engine, question).value
+    assert rows(store, "SELECT count(*) FROM places") == [(0,)]
+
+    with wg.Run(store, resume=run.id):
+        values = [ask(engine, question).value for question in ("one", "two")]
+
+    assert (values, len(engine.history)) == (["one!", "two!"], 3)
 
 
 def test_a_run_that_is_resumed_twice_at_once_is_told_so(store: Path) -> None:

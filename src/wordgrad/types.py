@@ -190,7 +190,10 @@ class PlaceRow:
 
 
 class Ledger(Protocol):
-    """A run's record of its engine calls. What is awaited is committed when it returns."""
+    """A run's record of its engine calls.
+
+    What is awaited is committed when it returns, and all that was written before it.
+    """
 
     def row(self, index: Index, call: int) -> PlaceRow | None:
         """The record of a place; None where the run has not come there yet."""
@@ -207,10 +210,10 @@ class Ledger(Protocol):
     async def sent(self, engine: Engine, request: Request, key: str) -> int:
         """Journal an attempt before it goes out; returns its number."""
 
-    async def done(self, attempt: int, key: str, completion: Completion, cost_usd: float | None) -> None:
+    def done(self, attempt: int, key: str, completion: Completion, cost_usd: float | None) -> None:
         """Its reply."""
 
-    async def failed(self, attempt: int, key: str, error: EngineError) -> None:
+    def failed(self, attempt: int, key: str, error: EngineError) -> None:
         """Its error."""
 
     async def placed(self, index: Index, call: int, row: PlaceRow) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, Sequence
 from concurrent.futures import Future
@@ -109,9 +110,9 @@ def begun(node: Pending[Any]) -> Pending[Any]:
 
 async def arrived(future: Future[R]) -> R:
     """The result of a thread's future, without blocking the loop that is running."""
-    event = anyio.Event()
     home = process.dispatcher()
     inside = own_loop(home)
+    event = asyncio.Event() if inside else anyio.Event()
     # What a thread finishes together wakes the library's loop once.
     soon = home.post if inside else soon_here()
     home._in_threads += inside

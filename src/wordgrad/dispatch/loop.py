@@ -276,8 +276,8 @@ class Dispatcher:
 
     async def waited(self, target: Pending[Any]) -> None:
         """Wait for `target` on whatever loop is running; a cancelled wait cancels a call that nobody else wants."""
-        event = anyio.Event()
         here = own_loop(self)
+        event = asyncio.Event() if here else anyio.Event()
         waiter = Waiter(own_body() if here else None)
         if here:
             waiter.wake = event.set

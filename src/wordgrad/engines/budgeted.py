@@ -56,7 +56,8 @@ class Meter:
         self.reserved: dict[str, float] = {"tokens": 0.0, "usd": 0.0}
         self.out: dict[str, float] = {"tokens": 0.0, "usd": 0.0}
         """The part of what is reserved whose calls do not wait for a place in flight any more."""
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None
+        """There while somebody waits."""
 
     def affords(self, calls: int) -> bool:
         """Whether so many more calls are left, and would end in time at the pace so far."""
@@ -94,8 +95,9 @@ class Meter:
             self.reserved[kind] -= need
         for kind, amount in used.items():
             self.spent[kind] += amount
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     def _room(self, kind: str, more: float) -> bool:
         limit = getattr(self.budget, kind)
@@ -106,6 +108,7 @@ class Meter:
             self._refuse(needs, calls)
             if all(self._room(kind, need + held[kind]) for kind, need in needs.items()):
                 break
+            self._changed = self._changed or anyio.Event()
             await self._changed.wait()
         for kind, need in needs.items():
             held[kind] += need

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, fields
 from typing import Any
 
 from wordgrad.types import Engine, ImageData, Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keyed(Request):
+    """A request on its way through a run's stack, which asks for its key again and again."""
+
+    key: str
+
+
+def keyed(engine: Engine, request: Request) -> Keyed:
+    """The request with its key."""
+    return Keyed(**{each.name: getattr(request, each.name) for each in fields(Request)}, key=_key(engine, request))
 
 
 def request_key(engine: Engine, request: Request) -> str:
@@ -14,6 +27,10 @@ def request_key(engine: Engine, request: Request) -> str:
 
     The time limit, the purpose and the template's hash are not part of it: they change no reply.
     """
+    return request.key if isinstance(request, Keyed) else _key(engine, request)
+
+
+def _key(engine: Engine, request: Request) -> str:
     wanted = {
         "engine": engine.name,
         "endpoint": engine.endpoint,

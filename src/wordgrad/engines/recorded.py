@@ -1,4 +1,4 @@
-"""Each attempt is journalled before it is sent, and its outcome before anyone sees it."""
+"""Each attempt is journalled before it is sent, and its outcome when it is there."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Recorded(Wrapper):
         self._ledger = ledger
 
     async def complete(self, request: Request) -> Completion:
-        """The engine's answer, committed."""
+        """The engine's answer. It is committed with its place in the run, or before (see Replayed)."""
         key = request_key(self.inner, request)
         attempt = await self._ledger.sent(self.inner, request, key)
         try:
             completion = await self.inner.complete(request)
         except EngineError as error:
-            await self._ledger.failed(attempt, key, error)
+            self._ledger.failed(attempt, key, error)
             raise
         cost = None if self.inner.price is None else self.inner.price.cost_usd(completion.usage)
-        await self._ledger.done(attempt, key, completion, cost)
+        self._ledger.done(attempt, key, completion, cost)
         return completion

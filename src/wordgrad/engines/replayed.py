@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wordgrad import context
-from wordgrad.engines.key import request_key
+from wordgrad.engines.key import keyed
 from wordgrad.engines.wrapper import Wrapper
 from wordgrad.errors import BudgetExceeded, EngineError, StoreError
 from wordgrad.types import Completion, Engine, Ledger, PlaceRow, Request
@@ -31,16 +31,16 @@ class Replayed(Wrapper):
         """
         body = context.body.get()
         index, call = body.index, body.next_call()
-        key = request_key(self.inner, request)
+        asked = keyed(self.inner, request)
         row = self._ledger.row(index, call)
         if row is not None:
-            return self._recorded(row, key, place=f"{'.'.join(map(str, index))}/{call}")
+            return self._recorded(row, asked.key, place=f"{'.'.join(map(str, index))}/{call}")
         try:
-            completion = await self.inner.complete(request)
+            completion = await self.inner.complete(asked)
         except (EngineError, BudgetExceeded) as error:
-            await self._ledger.placed(index, call, PlaceRow(key, error))
+            await self._ledger.placed(index, call, PlaceRow(asked.key, error))
             raise
-        await self._ledger.placed(index, call, PlaceRow(key, None))
+        await self._ledger.placed(index, call, PlaceRow(asked.key, None))
         return completion
 
     def _recorded(self, row: PlaceRow, key: str, *, place: str) -> Completion:

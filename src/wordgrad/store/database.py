@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import weakref
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -48,12 +49,13 @@ class Database:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._open = threading.Lock()
-        self._reads = threading.Lock()
         with _named(path):
             if path != MEMORY:
                 _create(Path(path))
-            self._connection = _connected(path)
-        writer = _Writer(path=path, connection=self._connection, jobs=self._jobs, reads=self._reads)
+            writing = _Guarded(_migrated(path))
+            # A file is read through a connection of its own: no reader waits for a commit.
+            self._reading = writing if path == MEMORY else _Guarded(_connected(path))
+        writer = _Writer(path=path, writing=writing, reading=self._reading, jobs=self._jobs)
         # One that nobody closes, because Ctrl-C came before its `with`, ends with its object: the thread has no
         # reference to it.
         self._end = weakref.finalize(self, self._jobs.put, None)
@@ -86,8 +88,8 @@ class Database:
         """The rows of a query."""
         self._check_process()
         self._check_open()
-        with self._reads, _named(self.path):
-            return self._connection.execute(sql, parameters).fetchall()
+        with self._reading.lock, _named(self.path):
+            return self._reading.connection.execute(sql, parameters).fetchall()
 
     def _check_process(self) -> None:
         # Before any lock: a child has no writer, and a lock that another thread held at the fork is never let go there.
@@ -111,87 +113,88 @@ class Database:
         self._thread.join()
 
 
+@dataclass(frozen=True, slots=True)
+class _Guarded:
+    """A connection, and the lock of who uses it."""
+
+    connection: sqlite3.Connection
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def close(self) -> None:
+        with self.lock:
+            self.connection.close()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Writer:
-    """Commits changes in groups, until it is told to end; then it closes the connection."""
+    """Commits changes in groups, until it is told to end; then it closes the connections."""
 
     path: Path | str
-    connection: sqlite3.Connection
+    writing: _Guarded
+    reading: _Guarded
     jobs: queue.SimpleQueue[_Job | None]
-    reads: threading.Lock
 
     def run(self) -> None:
         """Until None is among the jobs."""
         # No variable here: while it waits for the next group it would keep the last one's changes, and their database.
         while self._write(self._next_group()):
             pass
-        with self.reads:
-            self.connection.close()
+        self.reading.close()
+        self.writing.close()
 
     def _next_group(self) -> list[_Job | None]:
         """What comes within a few milliseconds; None is the last, where it is there."""
         group = [self.jobs.get()]
-        latest = time.monotonic() + _GROUP_S
-        while len(group) < _GROUP and group[-1] is not None:
-            try:
-                group.append(self.jobs.get(timeout=max(0.0, latest - time.monotonic())))
-            except queue.Empty:
-                break
+        # It sleeps, and is not woken by each change that comes: that would stop whoever makes them, each time.
+        time.sleep(_GROUP_S)
+        with contextlib.suppress(queue.Empty):
+            while len(group) < _GROUP and group[-1] is not None:
+                group.append(self.jobs.get_nowait())
         return group
 
     def _write(self, group: list[_Job | None]) -> bool:
         """Whether more may come."""
-        self._commit([job for job in group if job is not None])
+        jobs = [job for job in group if job is not None]
+        if jobs:
+            self._commit(jobs)
         return group[-1] is not None
 
     def _commit(self, group: list[_Job]) -> None:
-        if not group:
-            return
         try:
-            with self.reads, _named(self.path):
-                self.connection.execute("BEGIN IMMEDIATE")
-                try:
-                    for job in group:
-                        self._make(job)
-                    self.connection.execute("COMMIT")
-                except BaseException:
-                    if self.connection.in_transaction:
-                        self.connection.execute("ROLLBACK")
-                    raise
+            outcomes = self._made(group)
         except Exception as error:  # noqa: BLE001 - whoever waits for the group must hear of it
+            if len(group) > 1 and not isinstance(error.__cause__, sqlite3.OperationalError):
+                # A change that cannot be made must not undo those of other calls.
+                for job in group:
+                    self._commit([job])
+                return
             for job in group:
-                job.future.set_exception(job.error or error)
-            return
-        for job in group:
-            if job.error is None:
-                job.future.set_result(job.outcome)
-            else:
-                job.future.set_exception(job.error)
+                job.future.set_exception(error)
+        else:
+            for job, outcome in zip(group, outcomes, strict=True):
+                job.future.set_result(outcome)
 
-    def _make(self, job: _Job) -> None:
-        """Make a change, or take it back: one that cannot be made must not undo those of other calls."""
-        self.connection.execute("SAVEPOINT job")
-        try:
-            with _named(self.path):
-                job.outcome = job.change(self.connection)
-        except Exception as error:
-            if not self.connection.in_transaction:
-                raise  # SQLite itself gave the whole group up
-            self.connection.execute("ROLLBACK TO job")
-            job.error = error
-        self.connection.execute("RELEASE job")
+    def _made(self, group: list[_Job]) -> list[Any]:
+        """Make the changes, all or none."""
+        connection = self.writing.connection
+        with self.writing.lock, _named(self.path):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                outcomes = [job.change(connection) for job in group]
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            return outcomes
 
 
+@dataclass(frozen=True, slots=True)
 class _Job:
-    """One change of a group, and what came of it."""
+    """One change of a group, and who waits for what comes of it."""
 
-    __slots__ = ("change", "error", "future", "outcome")
-
-    def __init__(self, change: Callable[[sqlite3.Connection], Any]) -> None:
-        self.change = change
-        self.future: Future[Any] = Future()
-        self.outcome: Any = None
-        self.error: Exception | None = None
+    change: Callable[[sqlite3.Connection], Any]
+    future: Future[Any] = field(default_factory=Future)
 
 
 def keep(connection: sqlite3.Connection, text: str) -> str:
@@ -218,8 +221,13 @@ def _create(file: Path) -> None:
 
 def _connected(path: Path | str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _migrated(path: Path | str) -> sqlite3.Connection:
+    connection = _connected(path)
     try:
-        connection.row_factory = sqlite3.Row
         _use_wal(connection)
         connection.executescript("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
         _migrate(connection, path)

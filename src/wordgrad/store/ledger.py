@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -63,6 +64,8 @@ class RunLedger:
         self._last: dict[str, int] = {}
         """Each key's last attempt that a place of this session can have seen the end of."""
         self._results: dict[str, _Recorded] = {}
+        self._broken: BaseException | None = None
+        """Why the first change that failed did."""
         self._started = time.monotonic() - self._load()
 
     def _load(self) -> float:
@@ -116,33 +119,31 @@ class RunLedger:
         if not self._cache:
             return None
         finishes = "stop length" if request.purpose == "forward" and request.schema is None else "stop"
+        found = self._database.read(
+            "SELECT a.*, t.body FROM attempts a JOIN texts t ON t.hash = a.reply "
+            "WHERE a.key = ? AND a.state = 'done' AND instr(?, a.finish) ORDER BY a.id LIMIT 1",
+            key,
+            finishes,
+        )
+        if not found:
+            return None
+        completion = _completion(found[0])
+        columns = (
+            "key, engine, purpose, sample, template, request, state, reply, finish, model, input_tokens, "
+            "output_tokens, cached_input_tokens, cost_usd, latency_s"
+        )
 
-        def change(connection: sqlite3.Connection) -> tuple[int, Completion] | None:
-            found = connection.execute(
-                "SELECT a.*, t.body FROM attempts a JOIN texts t ON t.hash = a.reply "
-                "WHERE a.key = ? AND a.state = 'done' AND instr(?, a.finish) ORDER BY a.id LIMIT 1",
-                (key, finishes),
-            ).fetchone()
-            if found is None:
-                return None
-            columns = (
-                "key, engine, purpose, sample, template, request, state, reply, finish, model, input_tokens, "
-                "output_tokens, cached_input_tokens, cost_usd, latency_s"
-            )
+        def change(connection: sqlite3.Connection) -> int:
             copied = connection.execute(
                 f"INSERT INTO attempts (run, shared, sent_at, run_s, {columns}) "  # noqa: S608 - constants
                 f"SELECT ?, 1, ?, ?, {columns} FROM attempts WHERE id = ?",
-                (self.run, time.time(), self.seconds(), found["id"]),
+                (self.run, time.time(), self.seconds(), found[0]["id"]),
             )
             assert copied.lastrowid is not None
-            return copied.lastrowid, _completion(found)
+            return copied.lastrowid
 
-        def known(found: tuple[int, Completion] | None) -> None:
-            if found is not None:
-                self._settled(found[0], key, found[1])
-
-        found = await self._commit(change, known)
-        return None if found is None else found[1]
+        await self._commit(change, lambda attempt: self._settled(attempt, key, completion))
+        return completion
 
     async def sent(self, engine: Engine, request: Request, key: str) -> int:
         text = json.dumps(body(request))
@@ -159,26 +160,27 @@ class RunLedger:
 
         return await self._commit(change)
 
-    async def done(self, attempt: int, key: str, completion: Completion, cost_usd: float | None) -> None:
+    def done(self, attempt: int, key: str, completion: Completion, cost_usd: float | None) -> None:
+        seconds = self.seconds()
+
         def change(connection: sqlite3.Connection) -> None:
             connection.execute(
                 "UPDATE attempts SET state = 'done', reply = ?, finish = ?, model = ?, input_tokens = ?, "
                 "output_tokens = ?, cached_input_tokens = ?, cost_usd = ?, latency_s = ?, run_s = ? WHERE id = ?",
-                (keep(connection, completion.text), *_columns(completion, cost_usd), self.seconds(), attempt),
+                (keep(connection, completion.text), *_columns(completion, cost_usd), seconds, attempt),
             )
 
-        await self._commit(change, lambda _: self._settled(attempt, key, completion))
+        self._write(change)
+        self._settled(attempt, key, completion)
 
-    async def failed(self, attempt: int, key: str, error: EngineError) -> None:
-        said = _said(error)
+    def failed(self, attempt: int, key: str, error: EngineError) -> None:
+        values = (_said(error), self.seconds(), attempt)
 
         def change(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "UPDATE attempts SET state = 'failed', error = ?, run_s = ? WHERE id = ?",
-                (said, self.seconds(), attempt),
-            )
+            connection.execute("UPDATE attempts SET state = 'failed', error = ?, run_s = ? WHERE id = ?", values)
 
-        await self._commit(change, lambda _: self._settled(attempt, key, None))
+        self._write(change)
+        self._settled(attempt, key, None)
 
     async def placed(self, index: Index, call: int, row: PlaceRow) -> None:
         said = None if row.error is None else _said(row.error)
@@ -226,10 +228,29 @@ class RunLedger:
     async def _commit(
         self, change: Callable[[sqlite3.Connection], T], known: Callable[[T], None] = lambda _: None
     ) -> T:
-        """Make a change; `known` then lets memory follow the file, even if the caller is cancelled while it waits."""
-        committed = self._database.write(change)
-        committed.add_done_callback(lambda future: None if future.exception() else known(future.result()))
-        return await dispatch.arrived(committed)
+        """Make a change, and wait; `known` lets memory follow the file, even if the caller is cancelled meanwhile."""
+        return await dispatch.arrived(self._write(change, known))
+
+    def _write(
+        self, change: Callable[[sqlite3.Connection], T], known: Callable[[T], None] = lambda _: None
+    ) -> Future[T]:
+        """Have a change made, unless one before it failed: a record with a hole in it could not be replayed."""
+
+        def unbroken(connection: sqlite3.Connection) -> T:
+            if self._broken is not None:
+                raise self._broken
+            return change(connection)
+
+        def ended(committed: Future[T]) -> None:
+            error = committed.exception()
+            if error is None:
+                known(committed.result())
+            else:
+                self._broken = self._broken or error
+
+        committed = self._database.write(unbroken)
+        committed.add_done_callback(ended)
+        return committed
 
     # ---- results of user code
 
