@@ -59,7 +59,7 @@ def _again(engine: Engine, asked: Request, reply: str, problem: UnreadableReply)
 
 
 def _with_form(engine: Engine, request: Request, form: type[BaseModel]) -> Request:
-    schema = form.model_json_schema()
+    schema = prompts.schema_of(form)
     if engine.capabilities.schema:
         return replace(request, schema=schema)
     # A part of the question, not a message of its own: many chat templates refuse two user messages in a row.

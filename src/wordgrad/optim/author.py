@@ -212,7 +212,7 @@ def _request(job: Job, prompt: Prompt, form: type[BaseModel] | None, *, sample: 
         messages=prompt.messages,
         template=prompt.template,
         sampling=job.sampling,
-        schema=form.model_json_schema() if form and job.engine.capabilities.schema else None,
+        schema=prompts.schema_of(form) if form and job.engine.capabilities.schema else None,
         sample=sample,
         purpose="optimize",
     )

@@ -2,7 +2,7 @@
 
 from wordgrad.prompts.critics import Judged, Part, Step, critic_edge, critic_node, critic_trace
 from wordgrad.prompts.fitting import Limits, fitted
-from wordgrad.prompts.forms import asked_again, in_words
+from wordgrad.prompts.forms import asked_again, in_words, schema_of
 from wordgrad.prompts.judges import judge_score, judge_text
 from wordgrad.prompts.render import Prompt, fence, mark, render, shortened, template_hash
 from wordgrad.prompts.reply import (
@@ -55,6 +55,7 @@ __all__ = [
     "render",
     "repair",
     "rewrite",
+    "schema_of",
     "shortened",
     "template_hash",
     "whole",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from wordgrad.errors import UsageError
-from wordgrad.prompts.forms import in_words
+from wordgrad.prompts.forms import in_words, schema_of
 from wordgrad.prompts.render import Prompt, shortened
 from wordgrad.types import Engine, Sampling
 
@@ -68,7 +68,7 @@ def fitted(
     if form is not None:
         room -= _REPAIR_TOKENS
         if not engine.capabilities.schema:
-            room -= engine.count_tokens(in_words(form.model_json_schema()))
+            room -= engine.count_tokens(in_words(schema_of(form)))
     for limits in _limits(chars):
         prompt = make(limits)
         if sum(engine.count_tokens(each.text) + _MESSAGE_TOKENS for each in prompt.messages) <= room:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from pydantic import BaseModel
 
 from wordgrad.prompts.render import Prompt, one_line, render, shortened, template_hash
 from wordgrad.types import JSON, Message
@@ -11,9 +15,15 @@ from wordgrad.types import JSON, Message
 _REASON_CHARS = 500
 
 
+@functools.lru_cache(maxsize=64)
+def schema_of(form: type[BaseModel]) -> Mapping[str, JSON]:
+    """The JSON schema of a form, made once: it takes pydantic as long as the rest of a call."""
+    return MappingProxyType(form.model_json_schema())
+
+
 def in_words(schema: Mapping[str, JSON]) -> str:
     """Ask for a reply that fits `schema`, for models whose server cannot hold them to it."""
-    return render("schema", schema=json.dumps(schema, ensure_ascii=False)).strip()
+    return render("schema", schema=json.dumps(dict(schema), ensure_ascii=False)).strip()
 
 
 def asked_again(messages: Sequence[Message], reply: str, reasons: Sequence[str], *, form: str) -> Prompt:
