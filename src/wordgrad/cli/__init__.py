@@ -18,7 +18,7 @@ from wordgrad.cli import evaluate, models, optimize, runs
 from wordgrad.cli.steps import visible
 from wordgrad.errors import BudgetExceeded, EngineError, NodeError, UsageError, WordgradError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("optimize")(optimize.optimize)
 app.command("eval")(evaluate.evaluate)
 app.command("estimate")(evaluate.estimate)

@@ -54,7 +54,10 @@ def evaluate(
 
 
 def estimate(config: Settings, as_json: AsJson = False) -> None:
-    """Predict the calls, tokens and money of a run: exact where they are fixed, else bounds."""
+    """Predict the calls, tokens and money of a run.
+
+    They are exact where the run fixes them, else bounds.
+    """
     settings = configs.load(config)
     console = screen_console(as_json=as_json)
     engine_of = engines(settings, default_engine(settings, console))

@@ -53,7 +53,7 @@ def optimize(
     store: Store = None,
     yes: Yes = False,
 ) -> None:
-    """Improve the texts of CONFIG, and show on sealed test rows whether they got better."""
+    """Improve the texts of CONFIG; sealed test rows show by how much."""
     settings = configs.load(config)
     if write:
         _require_files(settings)
