@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wordgrad.errors import UnreadableReply
-from wordgrad.prompts import EditReply, NodeReply, RewriteReply, Verdict, edited, read_edits, read_json, read_marked
+from wordgrad.prompts import (
+    EditReply,
+    NodeReply,
+    RewriteReply,
+    Verdict,
+    edited,
+    read_edits,
+    read_json,
+    read_marked,
+    whole,
+)
+from wordgrad.types import Completion
 
 MARK = "new-1f2e3d4c"
 OPEN, CLOSE = f"<{MARK}>", f"</{MARK}>"
@@ -25,6 +37,7 @@ OPEN, CLOSE = f"<{MARK}>", f"</{MARK}>"
         (f"{OPEN}\n<new>inner</new> <value>a & b < c</value>\n{CLOSE}", "<new>inner</new> <value>a & b < c</value>"),
         (f"{OPEN}\n<new-1f2e3d4>\n{CLOSE}", "<new-1f2e3d4>"),
         (f"{OPEN}\nTERMINATE\n{CLOSE}", "TERMINATE"),
+        (f"{OPEN}\nXX and XX\n{CLOSE}", "XX and XX"),
         (f"{OPEN}\n要約してください。🎫 שלום {{slot}}\n{CLOSE}", "要約してください。🎫 שלום {slot}"),
         (f"{OPEN}\n```python\nx = 1\n```\n{CLOSE}", "```python\nx = 1\n```"),
         (f"{OPEN}\nlone \ud800\n{CLOSE}", "lone \ud800"),
@@ -63,6 +76,50 @@ def test_unmarked_replies(reply: str) -> None:
     """A mark that is missing, repeated, altered or out of order is an error."""
     with pytest.raises(UnreadableReply):
         read_marked(reply, MARK)
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        (
+            lambda: whole(Completion(text="half", finish="length")),
+            "the reply was cut off at its length limit: write a shorter one",
+        ),
+        (lambda: whole(Completion(text="No.", finish="refusal")), "the model refused to reply"),
+        (
+            lambda: read_json("[]", RewriteReply),
+            "the JSON does not fit: the whole reply: Input should be an object",
+        ),
+        (
+            lambda: read_json('{"value": 5}', RewriteReply),
+            "the JSON does not fit: value: Input should be a valid string",
+        ),
+        (
+            lambda: read_json('{"edits": [{"find": "a"}]}', EditReply),
+            "the JSON does not fit: edits.0.replace: Field required",
+        ),
+        (
+            lambda: read_json('{"value": "v", "value": "w"}', RewriteReply),
+            "the reply is not one JSON value (a key stands twice in one object)",
+        ),
+        (lambda: read_marked("v", "m"), "the reply must hold <m> once and </m> once"),
+        (lambda: read_marked("</m>v<m>", "m"), "</m> stands before <m> in the reply"),
+        (lambda: read_marked("<m></m>", "m"), "nothing stands between <m> and </m>"),
+        (lambda: read_edits("v", "m"), "each change must be a pair of find-m and with-m, each with its end"),
+        (lambda: _edited("aXbXc", ("X", "y")), "'X' stands in the current text 2 times instead of once"),
+        (lambda: _edited("abc", ("ab", "x"), ("bc", "y")), "two of the changes overlap"),
+    ],
+)
+def test_what_is_wrong_is_said(read: Callable[[], object], said: str) -> None:
+    """The words go back to the model, for its one repair: they say what is wrong, and nothing of what was sent."""
+    with pytest.raises(UnreadableReply) as caught:
+        read()
+
+    assert str(caught.value) == said
+
+
+def _edited(text: str, *changes: tuple[str, str]) -> str:
+    return edited(text, [EditReply.model_validate({"edits": [{"find": a, "replace": b}]}).edits[0] for a, b in changes])
 
 
 def test_a_marked_reply_cut_anywhere() -> None:
@@ -172,6 +229,7 @@ def change(find: str, new: str) -> str:
         ([("two", "2")], "one 2 three\nfour"),
         ([("three\nfour", "3\n4"), ("one", "1")], "1 two 3\n4"),
         ([(" two", "")], "one three\nfour"),
+        ([("one ", "1"), ("two ", "2")], "12three\nfour"),
         ([("one", "two"), ("two", "one")], "two one three\nfour"),
         ([("four", "四 🎫 <b> & </find>")], "one two three\n四 🎫 <b> & </find>"),
     ],

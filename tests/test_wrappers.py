@@ -496,6 +496,37 @@ def test_time_must_be_left_at_the_pace_so_far(calls: int, expected: bool) -> Non
     assert meter.affords(calls) is expected
 
 
+@pytest.mark.parametrize(("calls", "expected"), [(2, True), (3, False)])
+def test_calls_are_afforded_to_the_last(calls: int, expected: bool) -> None:
+    """After 3 of 5 calls, 2 more are left; no call yet has no pace, and any number of them has time."""
+    assert Meter(wg.Budget(calls=5), clock=lambda: 0.0, calls=3).affords(calls) is expected
+    assert Meter(wg.Budget(calls=5, seconds=1), clock=lambda: 0.5).affords(5)
+
+
+@pytest.mark.anyio
+async def test_a_new_meter_has_spent_nothing() -> None:
+    """All of each limit is there at first, and what was spent and is missing is in the error."""
+    meter = Meter(wg.Budget(calls=1, tokens=60, usd=0.5), clock=lambda: 0.0)
+    await meter.reserve({"tokens": 60.0, "usd": 0.5})
+    meter.settle({"tokens": 60.0, "usd": 0.5}, {"tokens": 59.0, "usd": 0.25})
+
+    with pytest.raises(wg.BudgetExceeded, match="the budget of 1 calls is spent: 1 used") as caught:
+        await meter.reserve({})
+    assert (caught.value.kind, caught.value.spent, caught.value.limit) == ("calls", 1, 1)
+    meter.budget = wg.Budget(tokens=60)
+    with pytest.raises(wg.BudgetExceeded, match="60 tokens is spent: 59 used, and the next call may need 2 more"):
+        await meter.reserve({"tokens": 2.0, "usd": 0.0})
+
+
+@pytest.mark.anyio
+async def test_seconds_are_told_to_a_tenth() -> None:
+    """The error says when it was asked, and the limit."""
+    meter = Meter(wg.Budget(seconds=1.5), clock=lambda: 2.345)
+
+    with pytest.raises(wg.BudgetExceeded, match=r"the budget of 1\.5 seconds is spent: 2\.3 used"):
+        await meter.reserve({})
+
+
 def test_limits_can_be_changed_on_the_way() -> None:
     """`limit` holds from then on, and counts what was spent before."""
     engine = RuleEngine(lambda _: "")
