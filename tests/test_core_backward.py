@@ -6,7 +6,7 @@ import gc
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import pytest
 
@@ -762,6 +762,35 @@ async def test_abackward() -> None:
     await judged(model, solution).abackward()
 
     assert texts(solution) == ["Too long."]
+
+
+def _by_function(loss: wg.Variable, *said: str, **options: object) -> Awaitable[None]:
+    return wg.abackward(loss, *said, **options)  # type: ignore[arg-type]
+
+
+def _by_method(loss: wg.Variable, *said: str, **options: object) -> Awaitable[None]:
+    return loss.abackward(*said, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("goes", [_by_function, _by_method])
+async def test_abackward_takes_what_backward_takes(goes: Callable[..., Awaitable[None]]) -> None:
+    """Feedback, strategy and `retain_graph` mean the same in async code."""
+    model, system = Model(), prompt()
+    answer = wg.BlackboxLLM(model, system)
+    output = answer(answer("What?"))
+    loss = judged(model, output)
+
+    with wg.backward_engine(model):
+        await goes(output, "Too long.", strategy=wg.fused, retain_graph=True)
+        asked = model.asked("backward")
+        await goes(loss, retain_graph=True)
+        await goes(loss)
+        with pytest.raises(wg.GraphError, match="already called"):
+            await goes(loss)
+
+    assert len(asked) == 1
+    assert "Too long." in asked[0]
 
 
 @pytest.mark.parametrize("strategy", [wg.per_node, wg.per_edge, wg.fused])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -358,6 +359,48 @@ def test_trace_shows_what_was_sent() -> None:
 def test_nothing_is_behind_a_leaf() -> None:
     """What no call made has an empty trace."""
     assert wg.Variable("Be brief.").trace() == []
+
+
+def test_mermaid_shortens_long_labels() -> None:
+    """A label has at most 60 characters, the last of them an ellipsis where it was longer."""
+    shown = [
+        line.split('"')[1]
+        for line in wg.to_mermaid(wg.Variable("", "a" * 56), wg.Variable("", "a" * 57)).split("\n")[1:3]
+    ]
+
+    assert shown == ["a" * 56 + ": #39;#39;", "a" * 57 + ": …"]
+
+
+def test_repr_of_an_output_shows_what_came_of_it() -> None:
+    """A computed output shows its first words, a failed one that it failed."""
+    done, failed = pending(), wg.llm_call(None, "What?", engine=Model(wg.EngineError("no", retryable=False)))
+    _ = done.value
+    with pytest.raises(wg.NodeError):
+        _ = failed.value
+
+    assert [repr(each).split(",")[0] for each in (done, failed)] == ["Variable('done'", "Variable(<failed>"]
+
+
+@pytest.mark.parametrize(
+    ("made", "named"),
+    [(lambda: wg.Variable("v", "a role"), "'a role'"), (lambda: wg.Variable("v"), "'(no role)'")],
+)
+def test_errors_name_the_variable(made: Callable[[], wg.Variable], named: str) -> None:
+    """By its role, where it has one."""
+    with pytest.raises(wg.UsageError, match=rf"^Variable {re.escape(named)} has no truth value"):
+        bool(made())
+
+
+def test_a_missing_role_is_explained() -> None:
+    """The message shows the text, and how to go on."""
+    with pytest.raises(wg.UsageError) as caught:
+        wg.Variable("Be brief.", requires_grad=True)
+
+    assert str(caught.value) == (
+        "Variable('Be brief.', requires_grad=True) needs a role_description: critics and the optimizer know only from "
+        'it what the text is for. Say it in a few words ("system prompt of the summariser"), or pass "" to go without '
+        "on purpose"
+    )
 
 
 def test_mermaid_shows_a_pending_graph() -> None:

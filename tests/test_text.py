@@ -32,6 +32,21 @@ def whole(text: str) -> int:
 # ---- operations
 
 
+def test_operations_name_their_outputs() -> None:
+    """A critic reads what an output is."""
+    record = wg.Variable({"city": "Rome"}, "a record")
+    total = wg.sum([wg.TextLoss("Is it so?", engine=Model())(prompt())])
+
+    roles = [each.role_description for each in (record["city"], wg.Variable([1])[0], total)]
+    assert roles == ["'city' of a record", "0 of a value", "sum of losses"]
+
+
+def test_a_missing_item_is_named_with_what_there_is() -> None:
+    """The message shows the value that was asked, and the key."""
+    with pytest.raises(wg.UsageError, match=r"\"Rome\".* has no item 'street'$"):
+        _ = wg.Variable({"city": "Rome"}, "a record")["street"].value
+
+
 def test_join_and_sum_of_nothing_are_refused() -> None:
     """There is no text and no loss to give back."""
     for empty in (wg.join, wg.sum):
