@@ -22,14 +22,16 @@ def python_of(peer: str) -> Path:
     return made(peer, PEERS[peer]) / "bin" / "python"
 
 
-def made(name: str, requirements: list[str]) -> Path:
+def made(name: str, requirements: list[str], *, anew: bool = False) -> Path:
     """The folder of an environment with these packages. A stamp comes last: what was interrupted is made anew."""
     folder = _FOLDER / name
     stamp = folder / ".complete"
-    if not stamp.exists():
+    if anew or not stamp.exists():
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         subprocess.run([_UV, "venv", "--quiet", "--clear", "--python", version, folder], check=True)
-        command = [_UV, "pip", "install", "--quiet", "--python", folder / "bin" / "python", *requirements]
+        # A project that changed without its pyproject.toml would come from uv's cache.
+        command = [_UV, "pip", "install", "--quiet", "--compile-bytecode", "--refresh-package", name]
+        command += ["--python", folder / "bin" / "python", *requirements]
         subprocess.run(command, check=True)
         stamp.touch()
     return folder

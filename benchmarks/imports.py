@@ -61,7 +61,7 @@ def measured(repeats: int) -> list[Section]:
     rows = []
     for name in MODULES:
         if name == "wordgrad":
-            python = made("wordgrad", [str(PROJECT)]) / "bin" / "python"
+            python = made("wordgrad", [str(PROJECT)], anew=True) / "bin" / "python"
             helps = spread([helped(python) for _ in range(repeats + 1)][1:])
         else:
             python, helps = python_of(name), ""
