@@ -96,7 +96,7 @@ def arm(job: Job, name: str, seed: int) -> Job:
         )
         return replace(job, optimizer=optimizer, plan=replace(plan, strategy=Failures()))
     if name == "shuffled":
-        train = shuffled(job.splits.train, str(job.task.target), random.Random(seed))  # noqa: S311 - no secret
+        train = shuffled(job.splits.train, str(job.task.target), random.Random(seed))
         return replace(job, splits=replace(job.splits, train=train))
     return job
 

@@ -1,0 +1,1 @@
+"""Whether one text is better than another: what scores prove, and how many are needed."""

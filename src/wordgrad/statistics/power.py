@@ -1,0 +1,106 @@
+"""What a claim can prove, before and after it is tried."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from wordgrad.errors import UsageError
+from wordgrad.statistics.binomial import chance_of, heads_needed
+from wordgrad.statistics.pairs import checked_share
+
+_NEGLIGIBLE = 1e-12
+_HALVINGS = 30
+_MOST_ROWS = 1_024
+
+
+def power(gain: float, *, differ: float, n: int, alpha: float = 0.05) -> float:
+    """The chance that `claim()` proves a true gain, for binary scores.
+
+    For graded scores give gain / d, where d is the usual size of a difference on a row: an approximation.
+
+    Args:
+        gain: The candidate's true mean less the start's, as a share: 0.1 is ten points.
+        differ: The share of rows that the two score differently; at least the gain. 0.2 with a gain of 0.1 means 15 %
+            of rows better and 5 % worse.
+        n: Rows of the claim.
+        alpha: Of the claim.
+
+    Source:
+        Connor, "Sample size for testing differences in proportions for the paired-sample design", 1987; exact here.
+    """
+    if not 0 < differ <= 1 or abs(gain) > differ:
+        raise UsageError(f"{gain=}, {differ=}: rows that differ are a share up to 1, and no gain is larger than they")
+    return _power(gain, differ, _limits(n, checked_share("alpha", alpha)))
+
+
+def smallest_gain(n: int, *, differ: float, wanted: float = 0.8, alpha: float = 0.05) -> float | None:
+    """The smallest true gain that `n` rows prove with power `wanted`; None where they can prove none.
+
+    `differ` is as for `power()`.
+    """
+    checked_share("wanted", wanted)
+    if not 0 < differ <= 1:
+        raise UsageError(f"{differ=}: the share of rows that differ is more than 0 and at most 1")
+    limits = _limits(n, checked_share("alpha", alpha))
+    if _power(differ, differ, limits) < wanted:
+        return None
+    low, high = 0.0, differ
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if _power(middle, differ, limits) < wanted:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def disagreements_needed(better: int, worse: int, *, wanted: float = 0.8, alpha: float = 0.05) -> int | None:
+    """How many new rows on which the two texts disagree a new claim needs, to prove with power `wanted`.
+
+    These are rows to label: a row that both score alike decides nothing. The claim is then on the new rows alone, as
+    rows that were looked at once are spent. The candidate's share of wins is taken to be (better + 1) / (all + 2).
+
+    Args:
+        better: Rows seen so far that the candidate scored higher on.
+        worse: Rows seen so far that it scored lower on.
+        wanted: The power.
+        alpha: Of the new claim.
+
+    Returns:
+        None where the candidate did not win more often than it lost, or more than 1,024 would be needed.
+    """
+    checked_share("wanted", wanted)
+    checked_share("alpha", alpha)
+    share = (better + 1) / (better + worse + 2)
+    if better <= worse:
+        return None
+    step = 1
+    while not _suffices(step, share, wanted, alpha):
+        step *= 2
+        if step > _MOST_ROWS:
+            return None
+    # Power rises in a saw's teeth, so the halves of an interval say nothing: each number in it is tried.
+    return next(m for m in range(step // 2, step + 1) if _suffices(m, share, wanted, alpha))
+
+
+def _suffices(m: int, share: float, wanted: float, alpha: float) -> bool:
+    return math.fsum(chance_of(m, heads, share) for heads in range(heads_needed(m, alpha), m + 1)) >= wanted
+
+
+def _limits(n: int, alpha: float) -> list[int]:
+    """For each number of rows that differ, the wins that prove."""
+    if n < 0:
+        raise UsageError(f"{n=}: rows cannot be fewer than none")
+    return [heads_needed(m, alpha) for m in range(n + 1)]
+
+
+def _power(gain: float, differ: float, limits: Sequence[int]) -> float:
+    n = len(limits) - 1
+    share = (differ + gain) / (2 * differ)
+    chances = []
+    for m, limit in enumerate(limits):
+        weight = chance_of(n, m, differ)
+        if weight > _NEGLIGIBLE:
+            chances.append(weight * math.fsum(chance_of(m, heads, share) for heads in range(limit, m + 1)))
+    return math.fsum(chances)

@@ -1,0 +1,81 @@
+"""What a claim can prove, against simulation and by hand."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from wordgrad.errors import UsageError
+from wordgrad.statistics.binomial import upper_tail
+from wordgrad.statistics.power import disagreements_needed, power, smallest_gain
+
+
+def test_ten_points_are_proved() -> None:
+    """A true +10 points, 15 % of rows better and 5 % worse: two runs in three at 100 rows, nine in ten at 200."""
+    assert round(power(0.1, differ=0.2, n=100), 4) == 0.6754
+    assert round(power(0.1, differ=0.2, n=200), 4) == 0.9320
+
+
+def test_power_is_what_simulation_says() -> None:
+    """The share of simulated claims that prove is the computed power."""
+    of, runs = random.Random(0), 3_000
+    proved = 0
+    for _ in range(runs):
+        kinds = of.choices("+-0", [0.2, 0.1, 0.7], k=60)
+        better, worse = kinds.count("+"), kinds.count("-")
+        proved += upper_tail(better + worse, better) <= 0.05
+
+    assert proved / runs == pytest.approx(power(0.1, differ=0.3, n=60), abs=0.027)  # three standard errors
+
+
+@pytest.mark.parametrize("n", [0, 4, 30, 100, 150])
+@pytest.mark.parametrize("differ", [0.02, 0.1, 0.3, 1.0])
+def test_the_size_is_at_most_alpha(n: int, differ: float) -> None:
+    """Without a gain the power is the chance of a false claim, and never above alpha; with a loss it is less."""
+    null = power(0, differ=differ, n=n)
+
+    assert null <= 0.05
+    assert power(-differ / 2, differ=differ, n=n) <= null
+
+
+def test_the_smallest_gain_is_the_one_of_that_power() -> None:
+    """It is proved with the wanted power, less is not; few rows can prove none."""
+    found = smallest_gain(100, differ=0.2)
+
+    assert found is not None
+    assert round(found, 3) == 0.115
+    assert power(found, differ=0.2, n=100) == pytest.approx(0.8, abs=1e-6)
+    assert smallest_gain(400, differ=0.2) < found < smallest_gain(60, differ=0.2)  # type: ignore[operator]
+    assert smallest_gain(20, differ=0.2) is None
+    assert smallest_gain(0, differ=1.0) is None
+
+
+def test_how_many_disagreements_decide() -> None:
+    """The clearer the wins so far, the fewer new ones are needed; none help where it does not win more often."""
+    assert disagreements_needed(15, 5) == 33
+    assert disagreements_needed(10, 5) == 71
+    assert disagreements_needed(3, 1) == 58
+    assert disagreements_needed(10, 5, wanted=0.9) > 71  # type: ignore[operator]
+    assert disagreements_needed(5, 5) is None
+    assert disagreements_needed(0, 0) is None
+    assert disagreements_needed(500, 490) is None
+
+
+@pytest.mark.parametrize(
+    ("gain", "differ", "n"), [(0.3, 0.2, 10), (-0.3, 0.2, 10), (0.1, 1.2, 10), (0.0, 0.0, 10), (0.1, 0.2, -1)]
+)
+def test_what_no_rows_can_show(gain: float, differ: float, n: int) -> None:
+    """A gain larger than the rows that differ, shares above 1, and fewer rows than none are refused."""
+    with pytest.raises(UsageError):
+        power(gain, differ=differ, n=n)
+
+
+def test_misuse_of_the_plans() -> None:
+    """A power that is no share is named."""
+    with pytest.raises(UsageError, match=r"wanted=1\.0 must be"):
+        smallest_gain(10, differ=0.2, wanted=1.0)
+    with pytest.raises(UsageError, match="differ=2"):
+        smallest_gain(10, differ=2)
+    with pytest.raises(UsageError, match="wanted=80 must be"):
+        disagreements_needed(3, 1, wanted=80)

@@ -1,0 +1,155 @@
+"""A race: what it asks for, who leaves, who is left."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+
+import pytest
+
+from wordgrad.errors import UsageError
+from wordgrad.statistics.racing import Heat, Race, Standing
+
+Score = Callable[[int, int], float | None]
+
+
+def rng(seed: int = 0) -> random.Random:
+    """Randomness of the test's own."""
+    return random.Random(seed)
+
+
+def run(race: Race, score: Score) -> list[Heat]:
+    """All heats of a race, scored."""
+    heats = []
+    while (heat := race.heat()) is not None:
+        heats.append(heat)
+        race.tell([[score(entrant, row) for row in heat.rows] for entrant in heat.entrants])
+    return heats
+
+
+def test_a_race_asks_each_row_once_for_all_that_are_left() -> None:
+    """Blocks are disjoint, entrants only become fewer, and the count of calls is what was asked."""
+    race = Race(entrants=4, rows=37, rng=rng())
+
+    heats = run(race, lambda entrant, row: float((row * 7 + entrant * row) % 10 < 5 + entrant))
+
+    rows = [row for heat in heats for row in heat.rows]
+    assert len(set(rows)) == len(rows) <= 37
+    assert all(set(after.entrants) <= set(before.entrants) for before, after in itertools.pairwise(heats))
+    assert race.calls == sum(len(heat.rows) * len(heat.entrants) for heat in heats)
+
+
+def test_a_race_is_its_seed() -> None:
+    """The same seed and scores: the same heats."""
+    first, second = (
+        run(Race(entrants=5, rows=50, rng=rng(1)), lambda entrant, row: float((row + entrant) % 3 == 0))
+        for _ in range(2)
+    )
+
+    assert first == second
+
+
+def test_a_clear_winner_ends_the_race_early() -> None:
+    """One is right everywhere, the others nowhere: one block decides."""
+    race = Race(entrants=6, rows=100, rng=rng())
+
+    heats = run(race, lambda entrant, row: float(entrant == 4))
+
+    assert (race.winner, len(heats), race.calls) == (4, 1, 60)
+    assert race.standings[4] == Standing(mean=1.0, rows=10, excluded=0)
+
+
+def test_the_first_stays_where_nothing_is_better() -> None:
+    """With ties the earlier entrant leads, and who equals it is not scored to the end."""
+    race = Race(entrants=8, rows=200, rng=rng())
+
+    run(race, lambda entrant, row: float(row % 2))
+
+    assert race.winner == 0
+    assert race.calls < 8 * 200
+
+
+def test_a_loser_that_catches_up_was_not_dropped() -> None:
+    """A few bad rows do not drop an entrant that is better on the rest of them."""
+    race = Race(entrants=2, rows=40, rng=rng())
+    first = set(race.heat().rows[:2])  # type: ignore[union-attr]
+
+    run(race, lambda entrant, row: float(row not in first) if entrant else float(row in first or row % 2))
+
+    assert race.winner == 1
+
+
+def test_errors_are_no_zeros() -> None:
+    """An entrant with errors on half of its rows wins by the others, and the errors are counted."""
+    race = Race(entrants=2, rows=60, rng=rng())
+
+    run(race, lambda entrant, row: float(row % 3 == 0) if not entrant else (None if row % 2 else 1.0))
+
+    found = race.standings[1]
+    assert race.winner == 1
+    assert found.mean == 1.0
+    assert 0 < found.excluded < found.rows
+
+
+def test_an_error_on_hard_rows_gains_nothing() -> None:
+    """Who could be judged on easy rows only, and is no better there, does not lead."""
+    race = Race(entrants=2, rows=60, rng=rng())
+
+    run(race, lambda entrant, row: float(row % 2) if not entrant else (1.0 if row % 2 else None))
+
+    assert race.standings[1].mean == 1.0
+    assert race.winner == 0
+
+
+def test_who_cannot_be_judged_does_not_win() -> None:
+    """Errors everywhere: it is asked to the end, as an outage may pass; with all of them so, the first is left."""
+    race, none = Race(entrants=3, rows=30, rng=rng()), Race(entrants=3, rows=30, rng=rng())
+
+    run(race, lambda entrant, row: None if entrant == 0 else 0.5)
+    run(none, lambda entrant, row: None)
+
+    assert race.winner == 1
+    assert race.standings[0] == Standing(mean=None, rows=30, excluded=30)
+    assert none.winner == 0
+
+
+def test_scores_of_any_bounds() -> None:
+    """Graded scores from -5 to 0 race as they would from 0 to 1."""
+    race, moved = Race(entrants=3, rows=50, rng=rng()), Race(entrants=3, rows=50, rng=rng(), bounds=(-5, 0))
+
+    heats = run(race, lambda entrant, row: (row * 3 + entrant * entrant) % 6 / 5)
+
+    assert run(moved, lambda entrant, row: (row * 3 + entrant * entrant) % 6 - 5) == heats
+    assert moved.winner == race.winner
+
+
+def test_one_entrant_needs_no_race() -> None:
+    """It has won, without a call."""
+    race = Race(entrants=1, rows=10, rng=rng())
+
+    assert race.heat() is None
+    assert (race.winner, race.calls) == (0, 0)
+
+
+def test_scores_that_are_not_the_heats() -> None:
+    """Wrong shapes and bad scores are refused, and the heat stays open."""
+    race = Race(entrants=2, rows=8, rng=rng())
+    heat = race.heat()
+
+    with pytest.raises(UsageError, match=r"scores for \[8\] rows: the heat has 2 entrants on 8 rows each"):
+        race.tell([[0.0] * 8])
+    with pytest.raises(UsageError, match=r"entrant 1: a score of nan lies outside"):
+        race.tell([[0.0] * 8, [float("nan")] * 8])
+    assert race.heat() == heat
+    assert race.calls == 0
+    race.tell([[0.0] * 8, [1.0] * 8])
+    with pytest.raises(UsageError, match="the race is over"):
+        race.tell([])
+
+
+@pytest.mark.parametrize("wrong", [{"entrants": 0}, {"rows": 0}, {"block": 0}, {"bounds": (1, 1)}])
+def test_a_race_needs_runners_and_rows(wrong: dict) -> None:
+    """None of them may be missing."""
+    with pytest.raises(UsageError):
+        Race(**{"entrants": 2, "rows": 2, "rng": rng(), **wrong})
