@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from wordgrad.cli import app as commands
 from wordgrad.cli.models import app, ensure
 from wordgrad.engines import weights
 from wordgrad.errors import UsageError
@@ -85,6 +88,18 @@ def test_yes_pulls(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     result = CliRunner().invoke(app, ["pull", "--yes"])
 
     assert result.stdout == f"{cache / FILE}\n"
+
+
+def test_no_weights_are_fetched_for_an_extra_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run on "local" is told first what it lacks, not after a gigabyte."""
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    monkeypatch.setattr(weights, "pull", lambda *_, **__: pytest.fail("it was fetched"))
+    demo = Path(__file__).parents[1] / "examples" / "ticket_triage" / "wordgrad.toml"
+
+    error = CliRunner().invoke(commands, ["optimize", str(demo), "--yes", "--store", os.devnull]).exception
+
+    assert isinstance(error, UsageError)
+    assert 'run `pip install "wordgrad[local]"`' in str(error)
 
 
 def test_remove_says_what_it_did(pulled: Path) -> None:

@@ -19,7 +19,7 @@ from wordgrad.cli.screen import Screen, print_json, summary
 from wordgrad.cli.write import replace_all
 from wordgrad.compose import Budget, Run, Totals
 from wordgrad.core.variable import Variable
-from wordgrad.engines import get_engine
+from wordgrad.engines import get_engine, llama
 from wordgrad.engines.choice import choose
 from wordgrad.engines.limited import Limited
 from wordgrad.engines.priced import Priced
@@ -121,6 +121,7 @@ def engines(settings: Config, default: str | None) -> jobs.EngineOf:
 def require_weights(settings: Config, default: str | None, console: Console, *, yes: bool) -> None:
     """Pull the weights of the embedded engine if it will be asked, they are not there, and that is allowed."""
     if "local" in [table.engine or default for table in settings.asked.values()]:
+        llama.library()  # a gigabyte is not fetched for what could not use it
         models.ensure(console, yes=yes)
 
 

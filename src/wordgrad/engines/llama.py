@@ -5,11 +5,13 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
+import importlib
 import os
 import secrets
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wordgrad.dispatch.process import after_fork
 from wordgrad.errors import UsageError
@@ -56,6 +58,18 @@ class Server:
     """Freeing it stops the server."""
 
 
+def library() -> Any:  # noqa: ANN401 - it has no types
+    """llama.cpp for Python.
+
+    Raises:
+        UsageError: Extra `local` is not installed.
+    """
+    try:
+        return importlib.import_module("xllamacpp")  # 60 ms
+    except ImportError as error:
+        raise UsageError('the engine "local" needs an extra: run `pip install "wordgrad[local]"`') from error
+
+
 _starting = threading.Lock()
 
 
@@ -74,10 +88,7 @@ def server(path: Path) -> Server:
 
 @functools.cache
 def _started(path: Path) -> Server:
-    try:
-        import xllamacpp  # noqa: PLC0415 - an optional extra, 60 ms to import
-    except ImportError as error:
-        raise UsageError('the engine "local" needs an extra: run `pip install "wordgrad[local]"`') from error
+    xllamacpp = library()
     api_key = secrets.token_urlsafe(32)
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
