@@ -717,6 +717,27 @@ def test_wrong_state_changes_nothing() -> None:
     assert writer.state_dict()["draft.system_prompt"] == "Draft."
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, r"unknown \[\], missing \['review.0.system_prompt'\]"),
+        ({"review.0.system_prompt": "New.", "x": "y"}, r"unknown \['x'\], missing \[\]"),
+    ],
+)
+def test_a_state_with_too_few_or_too_many_names_is_refused(more: dict[str, str], said: str) -> None:
+    """Either is enough; the message names the program."""
+    with pytest.raises(wg.UsageError, match=f"the state does not fit Writer: {said}"):
+        Writer(Model()).load_state_dict({"draft.system_prompt": "New.", **more})  # type: ignore[dict-item]
+
+
+def test_parameters_in_a_dict_are_named_by_their_keys() -> None:
+    """Keys of any kind become parts of the path."""
+    writer = Writer(Model())
+    writer.by_desk = {"billing": prompt("a"), 7: prompt("b")}  # type: ignore[attr-defined]
+
+    assert list(writer.state_dict())[-2:] == ["by_desk.billing", "by_desk.7"]
+
+
 def test_a_program_may_point_back() -> None:
     """Modules and lists that hold each other are gone through once."""
     writer = Writer(Model())
