@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from optim_engine import Engine, json_reply, marked_reply
@@ -73,11 +73,15 @@ RECIPES = st.builds(
 )
 
 
+WHOLE = Recipe(form="whole", place=0.0, piece="I'm sorry, I can't help with that.", unfinished="length")
+
+
 def sound(value: str, recipes: tuple[Recipe, Recipe]) -> bool:
     """Whether a value is the text that the model meant, at most with a recipe's piece in it, and nothing of the prompt."""
     value.encode()
-    longest = max(len(each.piece) for each in recipes)
-    return value.count("{question}") == 1 and "Write the whole new" not in value and len(value) <= len(GOOD) + longest
+    # A piece that stands between a mark and its line break makes that break a part of the text.
+    longest = len(GOOD) + len("\n") + max(len(each.piece) for each in recipes)
+    return value.count("{question}") == 1 and "Write the whole new" not in value and len(value) <= longest
 
 
 @pytest.mark.timeout(300)
@@ -88,6 +92,7 @@ def test_hostile_replies(schema: bool) -> None:
 
     @settings(max_examples=1_700, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(st.tuples(RECIPES, RECIPES), st.tuples(RECIPES, RECIPES))
+    @example((WHOLE, WHOLE), (replace(WHOLE, form="pierced", place=0.796875), WHOLE))
     def stepped(first: tuple[Recipe, Recipe], second: tuple[Recipe, Recipe]) -> None:
         """Each parameter gets a reply and, where that is no use, another one."""
         nonlocal sent, applied
