@@ -70,6 +70,10 @@ Rows must be independent: rows of one customer or conversation go to one side to
 **How likely is it better?** `chance_better()` is a posterior from a uniform prior: for scores of right or wrong it is the
 chance that a Beta(better + 1, worse + 1) lies above a half.
 It helps to decide on more data; it is not the claim.
+
+**Read the tables with care.** The other rules are our reading of what those tools describe, without their other parts.
+The race's margin and doubt were chosen on these landscapes, partly with the same seeds, so its figures are a little too good.
+Sealing costs gain: where good proposals exist and rows are few, the larger mean ends with more, and knows less.
 """
 
 
