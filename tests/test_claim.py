@@ -8,7 +8,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -156,6 +156,7 @@ def test_the_interval_never_denies_what_is_proved() -> None:
 
 
 @given(st.lists(st.tuples(SCORE, SCORE), max_size=20), st.sampled_from([0.02, 0.05, 0.2]))
+@example([(0.0, 0.5), (0.0, 0.5)], 0.2)
 @settings(max_examples=60, deadline=None)
 def test_any_scores_have_a_claim(rows: list[tuple[float | None, float | None]], alpha: float) -> None:
     """The interval holds the difference, and graded scores prove exactly where it lies above 0."""

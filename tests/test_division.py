@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wordgrad.errors import UsageError
 from wordgrad.statistics.division import divide
 
 
+@settings(deadline=None)
 @given(st.integers(2, 300), st.integers(), st.sampled_from([0.4, 0.5, 0.6]))
 def test_every_row_stands_on_one_side(n: int, seed: int, share: float) -> None:
     """Both parts keep the rows' order, and confirmation has its share, rounded up, of at least 40 %."""
@@ -40,6 +41,7 @@ def test_each_row_is_confirmation_half_the_time() -> None:
     assert all(150 <= each <= 250 for each in counts)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=2, max_size=80), st.integers(0, 9))
 def test_a_group_stays_together(groups: list[str], seed: int) -> None:
     """No group on both sides; at least 40 % of the rows confirm, however large a group is."""

@@ -153,8 +153,9 @@ def _flipped(gains: Sequence[float], alpha: float, rng: random.Random) -> _Found
     count = 1 + len(sums)  # the empty one is what was found
     p = (1 + sum(each <= 0 for each, _ in sums)) / count
     place = math.floor(alpha * count)
-    if place < 1:  # so few rows differ that nothing could be proved
-        return _Found(p, *_wald(gains, alpha))
+    if place < 1:  # so few rows differ that nothing could be proved: neither end may deny 0
+        low, high = _wald(gains, alpha)
+        return _Found(p, min(low, 0.0), max(high, 0.0))
     # Rows without a difference belong to a subset or not, as the others do: they change its mean, never its sign.
     means = sorted(each / max(size + rng.getrandbits(same).bit_count(), 1) / 10**9 for each, size in sums)
     return _Found(p, means[place - 1], means[-place])
