@@ -139,7 +139,7 @@ def test_scores_that_are_not_the_heats() -> None:
 
     with pytest.raises(UsageError, match=r"scores for \[8\] rows: the heat has 2 entrants on 8 rows each"):
         race.tell([[0.0] * 8])
-    with pytest.raises(UsageError, match=r"entrant 1: a score of nan lies outside"):
+    with pytest.raises(UsageError, match=r"entrant 1: the score of nan lies outside"):
         race.tell([[0.0] * 8, [float("nan")] * 8])
     assert race.heat() == heat
     assert race.calls == 0

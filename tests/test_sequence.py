@@ -115,7 +115,7 @@ def test_sessions_are_not_units() -> None:
 def test_misuse_of_a_sequence() -> None:
     """Scores and settings that are none are named."""
     one = counted(200, 100)
-    with pytest.raises(UsageError, match=r"unit 'ann': a score of nan lies outside bounds=\(0.0, 1.0\)"):
+    with pytest.raises(UsageError, match=r"unit 'ann': the score of nan lies outside bounds=\(0.0, 1.0\)"):
         arm([("ann", math.nan)])
     with pytest.raises(UsageError, match="must rise"):
         arm([], bounds=(1, 0))

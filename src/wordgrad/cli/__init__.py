@@ -18,6 +18,7 @@ from wordgrad.cli import evaluate, models, optimize, runs
 from wordgrad.cli.steps import visible
 from wordgrad.errors import BudgetExceeded, EngineError, NodeError, UsageError, WordgradError
 
+# With rich, help would take twice as long: it reads in a parser of Markdown.
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("optimize")(optimize.optimize)
 app.command("eval")(evaluate.evaluate)

@@ -15,7 +15,7 @@ from rich.table import Table
 from wordgrad.engines import weights
 from wordgrad.errors import UsageError
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `wordgrad models list` shows it.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Download without asking.")]

@@ -24,7 +24,7 @@ from wordgrad.train import job as jobs
 from wordgrad.train.config import Config
 from wordgrad.train.job import Job
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="A run's id, or its first letters.")]
 Store = main_job.Store

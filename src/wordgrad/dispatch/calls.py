@@ -112,6 +112,7 @@ async def arrived(future: Future[R]) -> R:
     """The result of a thread's future, without blocking the loop that is running."""
     home = process.dispatcher()
     inside = own_loop(home)
+    # Every commit comes by here, and anyio's own event asks each time which kind of loop is running.
     event = asyncio.Event() if inside else anyio.Event()
     # What a thread finishes together wakes the library's loop once.
     soon = home.post if inside else soon_here()

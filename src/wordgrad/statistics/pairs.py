@@ -61,9 +61,7 @@ def paired(
     Raises:
         UsageError: The two are not of one length, a score is no number or outside the bounds, or these do not rise.
     """
-    low, high = bounds
-    if not (low < high and math.isfinite(high - low)):
-        raise UsageError(f"bounds={bounds!r} must rise, and be finite, as in (0, 1)")
+    check_bounds(bounds)
     if len(start) != len(candidate):
         raise UsageError(
             f"{len(start)} scores of the start and {len(candidate)} of the candidate: score both on the same rows"
@@ -71,19 +69,32 @@ def paired(
     kept: list[tuple[float, float]] = []
     for place, (old, new) in enumerate(zip(start, candidate, strict=True)):
         for of, score in (("start", old), ("candidate", new)):
-            if score is not None and not low <= score <= high:  # NaN lies nowhere
-                raise UsageError(
-                    f"row {place}: the {of}'s score of {score!r} lies outside bounds={bounds!r}: fix the metric, or "
-                    "its bounds; give None for a row that could not be judged"
-                )
+            check_score(f"row {place}: the {of}'s", score, bounds)
         if old is not None and new is not None:
             kept.append((float(old), float(new)))
     return Pairs(
         start=tuple(old for old, _ in kept),
         candidate=tuple(new for _, new in kept),
         excluded=len(start) - len(kept),
-        bounds=(float(low), float(high)),
+        bounds=(float(bounds[0]), float(bounds[1])),
     )
+
+
+def check_bounds(bounds: tuple[float, float]) -> None:
+    """Raise UsageError where these do not rise, or are not finite."""
+    low, high = bounds
+    if not (low < high and math.isfinite(high - low)):
+        raise UsageError(f"bounds={bounds!r} must rise, and be finite, as in (0, 1)")
+
+
+def check_score(whose: str, score: float | None, bounds: tuple[float, float]) -> None:
+    """Raise UsageError where a score lies outside the bounds; the message says whose it is."""
+    low, high = bounds
+    if score is not None and not low <= score <= high:  # NaN lies nowhere
+        raise UsageError(
+            f"{whose} score of {score!r} lies outside bounds={bounds!r}: fix the metric, or its bounds; give None for "
+            "what could not be judged"
+        )
 
 
 def checked_share(name: str, value: float) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wordgrad.errors import UsageError
+from wordgrad.statistics.pairs import check_bounds, check_score
 
 _LEAST_BLOCK = 8
 
@@ -84,9 +85,7 @@ class Race:
     def __post_init__(self) -> None:
         if self.entrants < 1 or self.rows < 1 or (self.block is not None and self.block < 1):
             raise UsageError(f"a race of {self.entrants} on {self.rows} rows in blocks of {self.block}: give 1 or more")
-        low, high = self.bounds
-        if not low < high:
-            raise UsageError(f"bounds={self.bounds!r} must rise, as in (0, 1)")
+        check_bounds(self.bounds)
         self._order = list(range(self.rows))
         self.rng.shuffle(self._order)
         self._in_race = list(range(self.entrants))
@@ -117,11 +116,7 @@ class Race:
             )
         for entrant, row in zip(heat.entrants, scores, strict=True):
             for score in row:
-                if score is not None and not low <= score <= high:  # NaN lies nowhere
-                    raise UsageError(
-                        f"entrant {entrant}: a score of {score!r} lies outside bounds={self.bounds!r}: fix the metric, "
-                        "or its bounds; give None for a row that could not be judged"
-                    )
+                check_score(f"entrant {entrant}: the", score, self.bounds)
         for entrant, row in zip(heat.entrants, scores, strict=True):
             self._scores[entrant] += [None if each is None else (each - low) / (high - low) for each in row]
         self._asked = None

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 from wordgrad.errors import UsageError
-from wordgrad.statistics.pairs import checked_share
+from wordgrad.statistics.pairs import check_bounds, check_score, checked_share
 
 _LEAST = 100
 
@@ -37,19 +37,13 @@ def arm(scores: Iterable[tuple[Hashable, float | None]], *, bounds: tuple[float,
     Raises:
         UsageError: A score is no number or outside the bounds, or these do not rise.
     """
-    low, high = bounds
-    if not low < high:
-        raise UsageError(f"bounds={bounds!r} must rise, as in (0, 1)")
+    check_bounds(bounds)
     units: dict[Hashable, list[float]] = {}
     excluded = 0
     for unit, score in scores:
+        check_score(f"unit {unit!r}: the", score, bounds)
         if score is None:
             excluded += 1
-        elif not low <= score <= high:  # NaN lies nowhere
-            raise UsageError(
-                f"unit {unit!r}: a score of {score!r} lies outside bounds={bounds!r}: fix the metric, or its bounds; "
-                "give None for an error"
-            )
         else:
             units.setdefault(unit, []).append(score)
     means = [math.fsum(each) / len(each) for each in units.values()]
