@@ -36,8 +36,11 @@ def test_paths_are_relative_to_the_file() -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        (f"steps = 3\n{DATA}", "run.toml:1: steps: unknown key"),
-        (f"# steps\n{DATA}\n[search]\nbatch = 2\nstep = 3\n", "run.toml:10: search.step: unknown key"),
+        (f"steps = 3\n{DATA}", "run.toml:1: steps: unknown key; known: program, engines, "),
+        (
+            f"# steps\n{DATA}\n[search]\nbatch = 2\nstep = 3\n",
+            "run.toml:10: search.step: unknown key; did you mean steps[?]",
+        ),
         (
             f"{DATA}\n[engines.forward]\nmax_tokens = 1\n[engines.backward]\nmax_tokens = 0\n",
             "run.toml:10: engines.back",
@@ -49,7 +52,9 @@ def test_paths_are_relative_to_the_file() -> None:
             f'{DATA}\n# steps = 0\n[metric]\nobjective = """\nsteps = 0\n"""\n[search]\nsteps = 0\n',
             "run.toml:13: search.st",
         ),
-        (DATA.replace("[data]", "[dat]"), "run.toml:2: dat: unknown key"),
+        (DATA.replace("[data]", "[dat]"), "run.toml:2: dat: unknown key; did you mean data[?]"),
+        (f'{DATA}\n[variables.role]\nrol = "r"\n', "run.toml:8: variables.role.rol: unknown key; did you mean role[?]"),
+        (f"{DATA}\n[engines.forward.price]\ninput = 1\n", "engines.forward.price.input: .*did you mean input_usd[?]"),
         ('[data]\ntrain = "a"\n', "run.toml:1: data.validation: Field required"),
         ('data = {train = "a",\n', "run.toml: no TOML: .*line 1"),
         ("", "run.toml:1: data: Field required"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
@@ -200,7 +201,7 @@ def parse(source: str, path: Path) -> Config:
         # A misspelt key is unknown, and the one that was meant is missing: the first says more.
         first = min(error.errors(), key=lambda each: each["type"] != _UNKNOWN)
         keys = [str(each) for each in first["loc"]]
-        what = "unknown key" if first["type"] == _UNKNOWN else first["msg"].removeprefix(_OWN)
+        what = _unknown(keys) if first["type"] == _UNKNOWN else first["msg"].removeprefix(_OWN)
         raise UsageError(f"{path}:{_line_of(source, keys)}: {'.'.join(keys)}: {what}") from error
     placed = _placed(config, path, source)
     if placed.program is not None and "forward" in placed.engines.model_fields_set:
@@ -208,6 +209,16 @@ def parse(source: str, path: Path) -> Config:
             f"{placed.at('engines', 'forward')}: a program of your own brings the engine that answers; remove this"
         )
     return placed
+
+
+def _unknown(keys: Sequence[str]) -> str:
+    """What is wrong with a key that no table has, and which one was likely meant."""
+    table: Any = Config
+    for key in keys[:-1]:  # a variable's name is no field
+        shape = table.model_fields[key].annotation if key in table.model_fields else table
+        table = next((each for each in (shape, *get_args(shape)) if hasattr(each, "model_fields")), table)
+    near = get_close_matches(keys[-1], table.model_fields, n=1)
+    return f"unknown key; did you mean {near[0]}?" if near else f"unknown key; known: {', '.join(table.model_fields)}"
 
 
 def _placed(config: Config, path: Path, source: str) -> Config:
