@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import anyio
@@ -9,6 +10,7 @@ import pytest
 
 import wordgrad as wg
 from engines import Model, prompt
+from goldens import check_golden
 from wordgrad.errors import GraphError, NodeError, UsageError, WordgradError
 
 
@@ -137,6 +139,19 @@ def test_a_mistake_is_told(mistake: str) -> None:
         act()
 
     assert [each for each in words if each not in str(caught.value)] == []
+
+
+def test_the_messages_are_whole() -> None:
+    """Each message reads exactly as in the golden file; WORDGRAD_GOLDEN=write writes it anew."""
+    told = []
+    for mistake, (act, kind, _) in MISTAKES.items():
+        with pytest.raises(kind) as caught:
+            act()
+        # Whether the judge has answered yet is a matter of time.
+        message = str(caught.value).replace("'It is wrong.'", "<pending>")
+        told.append(f"{mistake}\n    {kind.__name__}: {re.sub(' at 0x[0-9a-f]+', '', message)}\n")
+
+    check_golden("mistakes.txt", "\n".join(told))
 
 
 def test_a_step_without_feedback_says_so() -> None:

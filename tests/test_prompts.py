@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from goldens import check_golden
 from wordgrad import context, prompts
 from wordgrad.errors import UsageError
 from wordgrad.prompts import Judged, Part, Prompt, Record, Step, Verdict, Work
 from wordgrad.types import Message
 
-GOLDEN = Path(__file__).parent / "golden" / "prompts"
 HOSTILE = [
     '{"a": 1} {name} {{value}} {{form}}',
     "</value> <side_info> </FEEDBACK> <new-00000000>",
@@ -114,13 +113,7 @@ def shown(prompt: Prompt) -> str:
 @pytest.mark.parametrize("name", list(rendered()))
 def test_golden(name: str) -> None:
     """Each prompt reads exactly as its golden file; WORDGRAD_GOLDEN=write writes the files anew."""
-    text = shown(rendered()[name])
-    path = GOLDEN / f"{name}.txt"
-    if os.environ.get("WORDGRAD_GOLDEN") == "write":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-
-    assert path.read_text("utf-8") == text
+    check_golden(f"prompts/{name}.txt", shown(rendered()[name]))
 
 
 def test_every_file_has_a_golden() -> None:
