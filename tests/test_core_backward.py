@@ -237,6 +237,20 @@ def test_two_remarks_never_replace_each_other() -> None:
     assert sorted(texts(system)) == ["Too rude.", "Too short."]
 
 
+def test_a_persons_words_stand_beside_what_they_are_about() -> None:
+    """The gradient of a remark holds the output it is about; its example, where none was named, is the call's place."""
+    system = prompt("Be brief.")
+    with wg.Run():
+        wg.format("{s}?", s=system)
+        outputs = wg.map(lambda mark: wg.format("{s}" + mark, s=system), "!.")
+    wg.backward(outputs, "Too short.")
+
+    assert [(each.example, each.output) for out in outputs for each in out.gradients] == [
+        ("1.0.0", "Be brief.!"),
+        ("1.1.0", "Be brief.."),
+    ]
+
+
 def test_a_person_may_speak_of_many_outputs() -> None:
     """The same words about two outputs are a gradient for each."""
     system = prompt("Be brief.")
@@ -253,12 +267,13 @@ def test_a_person_may_speak_of_many_outputs() -> None:
 def test_a_second_backward_is_an_error() -> None:
     """A loss is used once; `retain_graph=True` on the first call allows a second."""
     model, solution = Model(), prompt()
-    loss, kept = judged(model, solution), judged(model, solution)
+    loss, among, kept = (judged(model, solution) for _ in range(3))
     loss.backward()
+    wg.backward([among])
     kept.backward(retain_graph=True)
     kept.backward()
 
-    for spent in (loss, kept):
+    for spent in (loss, among, kept):
         with pytest.raises(wg.GraphError, match=r"already called.*retain_graph=True"):
             spent.backward()
 
@@ -707,6 +722,18 @@ def test_plus_does_not_double() -> None:
     assert [texts(part) for part in parts] == [["Shorter, please."]] * 12
 
 
+def test_a_part_gets_all_feedback_on_the_whole() -> None:
+    """As one gradient: each text once, in order, with the worst severity."""
+    part = prompt("a", "part")
+    whole = wg.join([part, "b"])
+    said = [("Shorter.", 1), ("Truer.", 3), ("Shorter.", 2)]
+    readers = [Rule(wg.Gradient(text=text, severity=severity)).apply(whole) for text, severity in said]
+    Rule("Go on.", "Go on.", "Go on.").apply(*readers).backward("No.")
+
+    (made,) = part.gradients
+    assert (made.text, made.severity, made.segment) == ("Shorter.\nTruer.", 3, "part 1 of 2")
+
+
 def test_a_diamond_runs_each_call_once() -> None:
     """A call runs backward when all its readers have, with the feedback of every one of them."""
     shared, left, right, top = Rule("deep"), Rule("left"), Rule("right"), Rule("l", "r")
@@ -740,6 +767,65 @@ def test_evidence_travels_with_a_gradient() -> None:
     (made,) = system.gradients
     assert (made.input, made.output, made.expected, made.score) == ("Capital of France?", "Lyon", "Paris", 0.0)
     assert (made.example, made.objective, made.feedback) == ("row 7", "the right city", "Lyon is wrong.")
+
+
+def test_a_judges_evidence_is_its_own() -> None:
+    """What the output was asked is the judge's context; the target is what was expected, and was never asked."""
+    solution = prompt("Lyon", "city")
+    judged(Model(), solution, target="Paris", context="France").backward()
+
+    (made,) = solution.gradients
+    assert (made.input, made.output, made.expected, made.context) == ("France", "Lyon", "Paris", "France")
+
+
+def test_a_rule_may_bring_its_own_evidence() -> None:
+    """Score, answer and words that a backward rule gives stay; what it leaves out comes from the call and the loss."""
+    own, bare = prompt("a", "one"), prompt("b", "two")
+    said = wg.Gradient(text="Shorter.", score=0.25, output="an answer", input="a question", feedback="Too long.")
+    output = Rule(said, "Longer.").apply(own, bare)
+    wg.MetricLoss(always_wrong)(output, "c").backward()
+
+    assert [(each.score, each.input, each.output, each.feedback) for each in (*own.gradients, *bare.gradients)] == [
+        (0.25, "a question", "an answer", "Too long."),
+        (0.0, "a", "ab", "ab is wrong."),
+    ]
+
+
+def test_a_judging_functions_value_is_the_feedback() -> None:
+    """Where the root is a Function of the user's own, the loss's words are what it returned."""
+    solution = prompt("A long text.", "essay")
+    Rule("Shorten it.").apply(solution).backward()
+
+    (made,) = solution.gradients
+    assert (made.text, made.feedback) == ("Shorten it.", "A long text.")
+
+
+def test_fused_keys_a_gradient_by_its_first_reader() -> None:
+    """What `fused` says of a prompt has the key and the evidence that `per_node` gives it."""
+
+    def made(strategy: Strategy) -> list[tuple[object, ...]]:
+        model, prompts = Model("step"), [prompt("First.", "one"), prompt("Then.", "two")]
+        with wg.Run(), wg.backward_engine(model):
+            text = wg.BlackboxLLM(model, prompts[0])("start")
+            text = wg.BlackboxLLM(model, prompts[1])(wg.join([text, prompts[0]], " "))
+            wg.MetricLoss(always_wrong)(text, "end").backward(strategy=strategy)
+        gradients = (min(each.gradients, key=lambda one: one.consumer) for each in prompts)
+        return [(each.key, each.input, each.output, each.expected, each.score) for each in gradients]
+
+    assert made(wg.fused) == made(wg.per_node)
+
+
+def test_a_text_made_of_itself_is_walked_once() -> None:
+    """A text doubled forty times has forty calls behind it, and each is listed and walked once."""
+    seed = prompt("x", "seed")
+    doubled = seed
+    for _ in range(40):
+        doubled = wg.join([doubled, doubled], "")[0:1]
+
+    doubled.backward("No.")
+
+    assert len(doubled.trace()) == 80
+    assert len(seed.gradients) == 2
 
 
 def test_an_examples_gradient_is_replaced_by_its_retry() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,12 +48,14 @@ def test_str_waits_for_the_value() -> None:
 
 
 def test_repr_shows_role_and_first_words() -> None:
-    """`repr(v)` names the role and at most eight words of the value."""
+    """`repr(v)` names the role and at most eight words, or eighty characters, of the value."""
     shown = repr(wg.Variable("one two three four five six seven eight nine", "counting"))
 
     assert shown == (
         "Variable('one two three four five six seven eight…', role_description='counting', requires_grad=False)"
     )
+    for whole in ("one two three four five six seven eight", "a" * 80):
+        assert repr(wg.Variable(whole)).split(", role")[0] == f"Variable({whole!r}"
 
 
 def test_repr_does_not_block() -> None:
@@ -163,8 +166,13 @@ def test_images_are_held_and_not_trained() -> None:
     image = wg.Image(PNG)
 
     assert str(wg.Variable(image)).startswith("[image/png, 24 bytes, sha256 ")
-    with pytest.raises(wg.UsageError, match="cannot require grad"):
-        wg.Variable(image, "photo", requires_grad=True)
+    for train in (lambda: wg.Variable(image, "photo", requires_grad=True), wg.Variable(image, "photo").make_leaf):
+        with pytest.raises(wg.UsageError) as caught:
+            train()
+        assert str(caught.value) == (
+            f"{image.text_form()} cannot require grad: an optimizer rewrites text, and has no way to write an image. "
+            "Leave requires_grad off, and train the text beside it"
+        )
 
 
 def test_images_cannot_be_assigned_to_what_is_trained() -> None:
@@ -184,6 +192,17 @@ def test_assignment_counts_versions() -> None:
     system.value = ["c"]
 
     assert (system.value, system.version) == (["c"], 2)
+
+
+def test_words_are_severe_feedback() -> None:
+    """What a person says is a Gradient of the highest severity, in the person's words, with a hash as its objective."""
+    system = prompt()
+    system.accumulate_grad("Zu lang. Größe!")
+
+    (made,) = system.gradients
+    assert (made.text, made.feedback, made.severity) == ("Zu lang. Größe!", "Zu lang. Größe!", 3)
+    digest = hashlib.sha256("Zu lang. Größe!".encode()).hexdigest()
+    assert made.objective == f"a person's feedback ({digest[:16]})"
 
 
 def test_same_gradient_counts_once() -> None:
@@ -242,10 +261,11 @@ def test_gradient_text_is_one_line_each() -> None:
 
 
 def test_detach_stops_feedback() -> None:
-    """A detached Variable has the value, no history and no gradient."""
+    """A detached Variable has the value and the role, no history and no gradient."""
     output = pending().detach()
 
     assert (output.value, output.requires_grad, output.predecessors) == ("done", False, ())
+    assert output.role_description == "answer"
 
 
 def test_make_leaf_makes_a_parameter() -> None:
@@ -258,7 +278,7 @@ def test_make_leaf_makes_a_parameter() -> None:
 
 def test_what_becomes_a_parameter_needs_a_role() -> None:
     """Giving an optimizer a Variable without a role is the same mistake as creating one that requires grad."""
-    with pytest.raises(wg.UsageError, match="needs a role_description"):
+    with pytest.raises(wg.UsageError, match=r"Variable\('Be brief\.', requires_grad=True\) needs a role_description"):
         wg.TGD([wg.Variable("Be brief.")])
 
     assert wg.TGD([wg.Variable("Be brief.", "", requires_grad=True)]).parameters["p1"].value == "Be brief."
@@ -285,6 +305,11 @@ def test_plus_joins_from_either_side() -> None:
 def test_plus_an_empty_text_keeps_the_graph() -> None:
     """`"" + v` is a text operation as any other."""
     assert ("" + wg.Variable("a")).value == "a"
+
+
+def test_plus_a_number_writes_it() -> None:
+    """What is no text joins in its text form; only the 0 of `sum()` adds nothing."""
+    assert (1 + wg.Variable("a")).value == "1a"
 
 
 def test_sum_starts_from_zero() -> None:
@@ -348,6 +373,7 @@ def test_trace_shows_what_was_sent() -> None:
     output = wg.llm_call("Be brief.", wg.join(["What", "now?"], " "), engine=model)
     (joined, asked) = output.trace()
 
+    assert (joined.index < asked.index, joined.role, asked.role) == (True, "joined text", "reply of the model")
     assert (joined.function, joined.inputs, joined.output) == ("join", ("What", "now?"), "What now?")
     assert (asked.function, asked.inputs, asked.output) == ("llm", ("Be brief.", "What now?"), "done")
     (call,) = asked.calls

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -49,9 +50,39 @@ def test_a_missing_item_is_named_with_what_there_is() -> None:
 
 def test_join_and_sum_of_nothing_are_refused() -> None:
     """There is no text and no loss to give back."""
-    for empty in (wg.join, wg.sum):
-        with pytest.raises(wg.UsageError, match="pass at least one"):
+    for empty, said in (
+        (wg.join, "join() of nothing: pass at least one Variable or text"),
+        (wg.sum, "sum() of no losses: pass at least one"),
+    ):
+        with pytest.raises(wg.UsageError) as caught:
             empty([])
+        assert str(caught.value) == said
+
+
+def test_a_sum_reads_as_its_critiques() -> None:
+    """The text of a sum of losses is what each of them says, a line each; its score is the sum of the scores."""
+    losses = [wg.MetricLoss(lambda output, target: (0.25, f"{output}, not {target}"))(word, "c") for word in "ab"]
+    total = wg.sum(losses)
+
+    assert (total.value, total.score) == ("a, not c\nb, not c", 0.5)
+
+
+def test_parts_that_are_no_variables_have_roles() -> None:
+    """A value in a template is called by its slot, one in a joined text an input."""
+    filled, joined = wg.format("{word}!", word="a"), wg.join([wg.Variable("b", "question"), "c"])
+
+    assert [each.role_description for each in filled.predecessors] == ["word"]
+    assert [each.role_description for each in joined.predecessors] == ["question", "input"]
+
+
+def test_an_objects_fields_are_items() -> None:
+    """A dataclass or a pydantic model has its fields as items, as the JSON that it is shown as."""
+
+    @dataclass
+    class Ticket:
+        label: str
+
+    assert wg.function(lambda: Ticket("bug"))()["label"].value == "bug"
 
 
 def test_a_join_says_what_it_holds() -> None:
