@@ -214,6 +214,29 @@ def test_a_turn_ends_with_the_calls_made_in_it(gate: Gate) -> None:
     assert log == ["outer", "inner", "next"]
 
 
+def test_a_turn_ends_with_what_a_gather_in_it_made(gate: Gate) -> None:
+    """The rule holds for calls that a body makes by `gather` on a loop of its own."""
+    log: list[str] = []
+
+    async def made() -> None:
+        gate.call()
+
+    @wg.function
+    def outer() -> None:
+        anyio.run(lambda: wg.gather(made()))
+        log.append("outer")
+
+    first, second = outer(example="one"), wg.function(log.append)("next", example="one")
+    first.value  # noqa: B018 - reading is the act
+    assert gate.entered.wait(LIMIT_S)
+    wg.function(lambda: None)().value  # noqa: B018 - what had its turn has begun by now
+    seen = list(log)
+    gate.open()
+    second.value  # noqa: B018 - reading is the act
+
+    assert (seen, log) == (["outer"], ["outer", "next"])
+
+
 def test_nested_reads_do_not_use_up_the_threads() -> None:
     """Ten times more calls than there are places may each read another call inside, at once."""
 
@@ -436,7 +459,28 @@ async def test_amap_runs_no_more_than_it_may() -> None:
     with anyio.fail_after(LIMIT_S):
         results = await wg.amap(agent, range(6), max_examples=2)
 
-    assert (results, max(peaks) <= 2) == (list(range(6)), True)
+    assert (results, max(peaks)) == (list(range(6)), 2)
+
+
+@pytest.mark.anyio
+async def test_as_many_run_at_once_as_the_documentation_says() -> None:
+    """`map` and `amap` start 256 examples at once where nothing else is said, and `gather` all it is given."""
+    model = Model("done", latency_s=1.0)
+
+    async def ask(n: int) -> None:
+        await wg.llm_call(None, f"{n}", engine=model)
+
+    async def gathered() -> None:
+        await wg.gather(*map(ask, range(257)))
+
+    rounds = []
+    for run in (lambda: wg.amap(ask, range(257)), wg.function(lambda: wg.map(ask, range(257))), wg.function(gathered)):
+        before = model.rounds
+        with anyio.fail_after(LIMIT_S):
+            await run()
+        rounds.append(model.rounds - before)
+
+    assert rounds == [2, 2, 1]
 
 
 @pytest.mark.parametrize("run", [wg.map, lambda fn, tasks: anyio.run(wg.amap, fn, tasks)])
@@ -482,8 +526,12 @@ def test_map_wants_the_async_function_itself() -> None:
     async def agent(task: str) -> str:
         return task
 
-    with pytest.raises(wg.UsageError, match="pass the `async def` function itself"):
+    with pytest.raises(wg.UsageError) as caught:
         wg.map(lambda task: agent(task), ["a"])  # noqa: PLW0108 - that is the mistake
+
+    assert str(caught.value) == (
+        "map() was given a function that returns a coroutine: pass the `async def` function itself"
+    )
 
 
 def test_map_raises_the_first_error_in_order(gate: Gate) -> None:
@@ -609,8 +657,24 @@ def test_a_stray_gather_is_an_error() -> None:
     async def agent() -> None:
         """Never run."""
 
-    with wg.Run(), pytest.raises(wg.GraphError, match=r"wordgrad\.gather\("):
+    with wg.Run(), pytest.raises(wg.GraphError) as caught:
         anyio.run(lambda: wg.gather(agent()))
+
+    assert str(caught.value) == (
+        "a call was made inside a run from a thread or task that the run does not know, so its order would depend on "
+        "timing: use wordgrad.map(fn, examples) for threads, and wordgrad.gather(…) for coroutines"
+    )
+
+
+@pytest.mark.anyio
+async def test_a_stray_call_in_a_gathered_coroutine_is_an_error() -> None:
+    """A gathered coroutine's calls are numbered for it alone: a thread that it starts is stray."""
+
+    async def agent() -> None:
+        by_a_thread(lambda: upper("x"))
+
+    with wg.Run(), pytest.raises(wg.GraphError, match=r"wordgrad\.gather\("):
+        await wg.gather(agent())
 
 
 @pytest.mark.anyio

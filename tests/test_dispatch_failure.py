@@ -109,7 +109,7 @@ def test_a_failure_passes_through_reads_unwrapped() -> None:
 
     @wg.function
     def reads(text: str) -> str:
-        return fails(text).value  # type: ignore[no-any-return]
+        return fails(text, example="e").value  # type: ignore[no-any-return]
 
     @wg.function
     async def awaits(text: str) -> str:
@@ -117,7 +117,8 @@ def test_a_failure_passes_through_reads_unwrapped() -> None:
 
     error = error_of(awaits("x"))
 
-    assert (str(error), type(error.__cause__)) == ("fails ('output of fails') failed: ValueError: x", ValueError)
+    assert str(error) == "fails ('output of fails' of example 'e') failed: ValueError: x"
+    assert isinstance(error.__cause__, ValueError)
 
 
 def test_an_error_that_cannot_be_printed_is_still_reported() -> None:
