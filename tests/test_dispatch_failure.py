@@ -504,15 +504,17 @@ async def test_a_call_cancelled_in_line_for_a_thread_never_runs(gate: Gate) -> N
 @pytest.mark.anyio
 async def test_a_call_cancelled_before_its_first_step_ends_its_turn() -> None:
     """An async call whose reader leaves before it has begun never runs, and the next of its example has its turn."""
-    go, began = threading.Event(), []
+    stopped, go, began = threading.Event(), threading.Event(), []
 
     async def begin(name: str) -> None:
         began.append(name)
 
     async def stop_the_loop() -> None:
+        stopped.set()
         assert go.wait(LIMIT_S)
 
     call, stopper = wg.function(begin), wg.function(stop_the_loop)()
+    assert stopped.wait(LIMIT_S)
     with anyio.fail_after(LIMIT_S):
         first, second = call("first", example="one"), call("second", example="one")
         # The loop hears of the call and of its cancellation at once.
