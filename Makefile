@@ -48,7 +48,7 @@ docs: $(STAMP)
 
 lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
-	  --group dev --extra local --extra anthropic pyproject.toml requirements/build.in -o $(LOCK)
+	  --group dev --extra local --extra anthropic --extra parquet pyproject.toml requirements/build.in -o $(LOCK)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  requirements/uv.in -o requirements/uv.txt
 

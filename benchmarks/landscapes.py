@@ -10,8 +10,8 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from wordgrad.data.split import divide
 from wordgrad.statistics.claim import Claim, claim
-from wordgrad.statistics.division import divide
 from wordgrad.statistics.pairs import paired
 from wordgrad.statistics.racing import Race
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from wordgrad.data.rows import Row, read, require_disjoint
+from wordgrad.data.rows import Row, read
 from wordgrad.errors import UsageError
 
 
@@ -76,7 +80,7 @@ def test_line_separators_in_csv_are_text(tmp_path: Path, sign: str) -> None:
         ("a.csv", "q,q\nx,y\n", r"a\.csv:1: two columns have the same name"),
         ("a.csv", 'q,a\nx,"y\n', r"a\.csv:2: unexpected end of data"),
         ("a.jsonl", b'{"q": "\xff"}\n', r"a\.jsonl is no UTF-8 text"),
-        ("a.txt", "q\n", r"a\.txt: rows are read from \.jsonl and \.csv files"),
+        ("a.txt", "q\n", r"a\.txt: rows are read from \.jsonl, \.csv and \.parquet files"),
     ],
 )
 def test_a_broken_file_is_named_with_the_line(tmp_path: Path, name: str, content: str | bytes, words: str) -> None:
@@ -85,6 +89,52 @@ def test_a_broken_file_is_named_with_the_line(tmp_path: Path, name: str, content
 
     with pytest.raises(UsageError, match=words):
         read(path)
+
+
+def test_parquet_rows_are_json(tmp_path: Path) -> None:
+    """Numbers, lists and records stay; dates and times have their ISO forms; what is missing is None."""
+    table = pa.table(
+        {
+            "q": ["x", None],
+            "n": [1.5, float("nan")],
+            "day": [dt.date(2026, 11, 25), None],
+            "at": [dt.datetime(2026, 11, 25, 9, 30, tzinfo=dt.UTC), None],
+            "tags": [["a"], []],
+            "who": [{"name": "b"}, None],
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+
+    assert found(tmp_path / "a.parquet") == [
+        (
+            {
+                "q": "x",
+                "n": 1.5,
+                "day": "2026-11-25",
+                "at": "2026-11-25T09:30:00+00:00",
+                "tags": ["a"],
+                "who": {"name": "b"},
+            },
+            "a.parquet:1",
+        ),
+        (dict.fromkeys(["q", "n", "day", "at", "who"]) | {"tags": []}, "a.parquet:2"),
+    ]
+
+
+def test_a_broken_parquet_file_is_named(tmp_path: Path) -> None:
+    """Whatever is wrong with it."""
+    with pytest.raises(UsageError, match=r"a\.parquet cannot be read: .*Parquet"):
+        read(written(tmp_path, "a.parquet", "q,a\n" * 9))
+    with pytest.raises(UsageError, match=r"b\.parquet cannot be read: .*b\.parquet"):
+        read(tmp_path / "b.parquet")
+
+
+def test_parquet_without_its_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base install reads no parquet."""
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+
+    with pytest.raises(UsageError, match=r"pip install 'wordgrad\[parquet\]'"):
+        read(written(tmp_path, "a.parquet", ""))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -97,13 +147,3 @@ def test_a_missing_column_names_those_that_are_there() -> None:
     """The message is enough to mend the configuration."""
     with pytest.raises(UsageError, match=r"a\.csv:2: no column 'query'; the row has 'q', 'a'"):
         Row({"q": "x", "a": "y"}, "a.csv:2")["query"]
-
-
-def test_splits_that_share_an_input_name_both_places() -> None:
-    """The same input in two splits is an error, whatever the other columns hold; twice in one split is none."""
-    train = [Row({"q": "x", "a": 1}, "t.csv:2"), Row({"q": "x", "a": 1}, "t.csv:3")]
-    test = [Row({"q": "y"}, "s.csv:2"), Row({"q": "x", "a": 2}, "s.csv:3")]
-    require_disjoint({"train": train, "test": test[:1]}, "q")
-
-    with pytest.raises(UsageError, match=r"s\.csv:3 \(test\) repeats t\.csv:2 \(train\): the same 'q'"):
-        require_disjoint({"train": train, "test": test}, "q")

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from wordgrad.core.text import join as join
     from wordgrad.core.text import sum as sum
     from wordgrad.core.variable import Variable as Variable
+    from wordgrad.data.examples import examples as examples
+    from wordgrad.data.split import Splits as Splits
+    from wordgrad.data.split import split as split
     from wordgrad.dispatch import amap as amap
     from wordgrad.dispatch import eager as eager
     from wordgrad.dispatch import gather as gather
@@ -82,6 +85,8 @@ _HOMES = {
     "core.module": ("Module",),
     "core.text": ("format", "join", "sum"),
     "core.variable": ("Variable",),
+    "data.examples": ("examples",),
+    "data.split": ("Splits", "split"),
     "dispatch": ("amap", "eager", "gather", "map"),
     "engines": ("get_engine",),
     "engines.defaults": ("backward_engine", "set_backward_engine"),

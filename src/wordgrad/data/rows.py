@@ -1,13 +1,17 @@
-"""Rows from jsonl and csv files, with the place that each came from."""
+"""Rows from jsonl, csv and parquet files, with the place that each came from."""
 
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any, Self
 
 from wordgrad.errors import UsageError
 from wordgrad.types import JSON
@@ -20,6 +24,15 @@ class Row:
     columns: Mapping[str, JSON]
     place: str
     """"train.jsonl:12"."""
+
+    @classmethod
+    def of(cls, record: Mapping[Any, Any], place: str) -> Self:
+        """A row of a table, with JSON values: a missing one (NaN, NaT) is None, a date or time its ISO form.
+
+        Raises:
+            UsageError: A value has no JSON form, as an image has none.
+        """
+        return cls({str(name): _json(value, place, str(name)) for name, value in record.items()}, place)
 
     def __getitem__(self, column: str) -> JSON:
         """The value of a column.
@@ -36,15 +49,17 @@ class Row:
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a .jsonl or .csv file (UTF-8, with or without a byte order mark), in order; at least one.
+    """The rows of a .jsonl or .csv file (UTF-8, with or without a byte order mark) or a .parquet file, in order.
+
+    At least one.
 
     Raises:
         UsageError: The file is missing, of another kind, empty, or broken; the message names the line.
     """
-    readers = {".jsonl": _jsonl, ".csv": _csv}
+    readers: dict[str, Callable[[Path], Iterator[Row]]] = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
     if path.suffix not in readers:
-        raise UsageError(f"{path}: rows are read from .jsonl and .csv files")
-    rows = list(readers[path.suffix](text(path), path))
+        raise UsageError(f"{path}: rows are read from .jsonl, .csv and .parquet files")
+    rows = list(readers[path.suffix](path))
     if not rows:
         raise UsageError(f"{path}: the file has no rows")
     return rows
@@ -64,9 +79,9 @@ def text(path: Path) -> str:
         raise UsageError(f"{path} is no UTF-8 text: {error}") from error
 
 
-def _jsonl(source: str, path: Path) -> Iterator[Row]:
+def _jsonl(path: Path) -> Iterator[Row]:
     # Not splitlines(): a ticket may hold a line separator that JSON allows inside a string.
-    for number, line in enumerate(source.split("\n"), start=1):
+    for number, line in enumerate(text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -78,9 +93,9 @@ def _jsonl(source: str, path: Path) -> Iterator[Row]:
         yield Row(columns, f"{path.name}:{number}")
 
 
-def _csv(source: str, path: Path) -> Iterator[Row]:
+def _csv(path: Path) -> Iterator[Row]:
     # Not splitlines(): a cell may hold a line separator that is none to a csv file.
-    reader = csv.reader(io.StringIO(source), strict=True)
+    reader = csv.reader(io.StringIO(text(path)), strict=True)
     try:
         names = next(reader, [])
         if len(set(names)) < len(names):
@@ -96,22 +111,37 @@ def _csv(source: str, path: Path) -> Iterator[Row]:
         raise UsageError(f"{path}:{reader.line_num}: {error}") from error
 
 
+def _parquet(path: Path) -> Iterator[Row]:
+    try:
+        parquet = import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise UsageError(f"{path}: a .parquet file is read by pyarrow: pip install 'wordgrad[parquet]'") from error
+    try:
+        records = parquet.read_table(path).to_pylist()
+    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    for number, record in enumerate(records, start=1):
+        yield Row.of(record, f"{path.name}:{number}")
+
+
+def _json(value: Any, place: str, column: str) -> JSON:  # noqa: ANN401 - what a table can hold
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, dt.date | dt.time):
+        return None if value != value else value.isoformat()  # noqa: PLR0124 - pandas' NaT equals nothing
+    if isinstance(value, float) and not math.isinf(value):
+        return None if math.isnan(value) else float(value)
+    if isinstance(value, Mapping):
+        return {str(name): _json(each, place, column) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(each, place, column) for each in value]
+    if hasattr(value, "tolist"):  # numpy's, which frames hold
+        return _json(value.tolist(), place, column)
+    raise UsageError(f"{place}: column {column!r} holds a {type(value).__name__}, which has no JSON form: leave it out")
+
+
 def require_columns(rows: Sequence[Row], columns: Sequence[str]) -> None:
     """Raise UsageError at the first row without one of `columns`."""
     for row in rows:
         for column in columns:
             row[column]
-
-
-def require_disjoint(splits: Mapping[str, Sequence[Row]], column: str) -> None:
-    """Raise UsageError where two splits share an input: a test on what was trained on says nothing."""
-    seen: dict[str, tuple[str, Row]] = {}
-    for split, rows in splits.items():
-        for row in rows:
-            key = json.dumps(row[column], sort_keys=True)
-            other, first = seen.setdefault(key, (split, row))
-            if other != split:
-                raise UsageError(
-                    f"{row.place} ({split}) repeats {first.place} ({other}): the same {column!r} may not stand in two "
-                    "splits; remove one of them"
-                )

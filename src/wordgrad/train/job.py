@@ -13,6 +13,7 @@ from wordgrad.context import Body
 from wordgrad.core.variable import Variable
 from wordgrad.data import rows as files
 from wordgrad.data.rows import Row
+from wordgrad.data.split import Splits
 from wordgrad.engines.preflight import preflight
 from wordgrad.errors import BudgetExceeded, UsageError
 from wordgrad.functions.strategies import Fused, PerEdge, PerNode
@@ -38,15 +39,6 @@ def exact(output: object, target: object) -> tuple[bool, str]:
     """The output is exactly the target; spaces around both do not count."""
     right = str(output).strip() == str(target).strip()
     return right, "" if right else f"The output must be exactly {str(target).strip()!r}, and nothing else."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Splits:
-    """The rows of a job."""
-
-    train: Sequence[Row]
-    validation: Sequence[Row]
-    test: Sequence[Row]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,9 +154,10 @@ def read_splits(config: Config) -> Splits:
         for rows in found.values():
             with config.blaming("data", key):
                 files.require_columns(rows, [] if column is None else [column])
+    splits = Splits(**found)
     with config.blaming("data"):
-        files.require_disjoint(found, data.input)
-    return Splits(**found)
+        splits.require_disjoint(data.input)
+    return splits
 
 
 def run(job: Job, *, seed: int, watcher: Watcher, allowance: Allowance) -> Outcome:

@@ -1,0 +1,167 @@
+"""Dividing examples into those to learn from, to choose by, to prove by and to report on."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from wordgrad.data.examples import examples as read
+from wordgrad.data.rows import Row
+from wordgrad.errors import UsageError
+
+RowT = TypeVar("RowT")
+
+_LEAST = 0.4
+_MOST = 0.8
+_SHOWN = 5
+"""Repetitions that a message names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splits:
+    """Examples for training, validation and test, without one in common; each in the order that they came in."""
+
+    train: Sequence[Row]
+    validation: Sequence[Row]
+    test: Sequence[Row]
+
+    def require_disjoint(self, column: str | None = None) -> None:
+        """Check that no two splits share an example: a test on what was trained on says nothing.
+
+        Args:
+            column: What makes two examples the same; all columns where None.
+
+        Raises:
+            UsageError: Some do; the message shows where.
+        """
+        seen: dict[str, tuple[str, Row]] = {}
+        repeated = []
+        for split, rows in (("train", self.train), ("validation", self.validation), ("test", self.test)):
+            for row in rows:
+                other, first = seen.setdefault(_key(dict(row.columns) if column is None else row[column]), (split, row))
+                if other != split:
+                    repeated.append(f"{row.place} ({split}) repeats {first.place} ({other})")
+        if repeated:
+            more = [f"and {len(repeated) - _SHOWN} more"] if len(repeated) > _SHOWN else []
+            what = "example" if column is None else repr(column)
+            raise UsageError(
+                f"{'; '.join([*repeated[:_SHOWN], *more])}: the same {what} may not stand in two splits; remove one of "
+                "them, or keep them together with split(…, by=COLUMN)"
+            )
+
+
+def split(
+    examples: object,
+    *,
+    train: float = 0.3,
+    validation: float = 0.4,
+    test: float = 0.3,
+    by: str | None = None,
+    seed: int = 0,
+) -> Splits:
+    """Divide examples at random; the same seed divides the same examples alike.
+
+    Args:
+        examples: As `wordgrad.examples` takes them.
+        train: The share to learn from. A prompt needs few; choosing and proving need many.
+        validation: The share to choose by.
+        test: The share for the report. The three are more than 0, and add up to 1.
+        by: A column whose equal values are not divided: a customer, a conversation, a document. Large groups make the
+            shares uneven.
+        seed: Of the order in which they are dealt out.
+
+    Raises:
+        UsageError: The shares are none, a part would be empty, or the same example stands in two of them; the message
+            shows where.
+    """
+    shares = {"train": train, "validation": validation, "test": test}
+    if min(shares.values()) <= 0 or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
+        raise UsageError(f"{train=}, {validation=}, {test=}: give three shares above 0 that add up to 1")
+    rows = read(examples)
+    groups = _grouped(rows, None if by is None else lambda row: _key(row[by]))
+    dealt = _dealt(groups, [each * len(rows) for each in shares.values()], random.Random(f"split {seed}"))  # noqa: S311 - no secret
+    parts = {name: [rows[place] for place in places] for name, places in zip(shares, dealt, strict=True)}
+    empty = [name for name, part in parts.items() if not part]
+    if empty:
+        raise UsageError(
+            f"{len(rows)} examples in {len(groups)} groups leave nothing for {' and '.join(empty)}: add examples, or "
+            "choose smaller groups"
+        )
+    splits = Splits(**parts)
+    splits.require_disjoint()
+    return splits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Division(Generic[RowT]):
+    """Two parts without a row, or a group, in common; each in the order that the rows came in."""
+
+    selection: tuple[RowT, ...]
+    """The search may look at these as often as it likes."""
+    confirmation: tuple[RowT, ...]
+    """Sealed: one candidate meets them, once. At least 40 % of the rows."""
+
+
+def divide(
+    rows: Sequence[RowT],
+    *,
+    seed: int | str,
+    share: float = 0.5,
+    group: Callable[[RowT], Hashable] | None = None,
+) -> Division[RowT]:
+    """Divide validation rows at random; the same seed divides the same rows alike.
+
+    Args:
+        rows: In an order that is the same in every run.
+        seed: Of the run.
+        share: For confirmation, from 0.4 to 0.8. Half is the default: in the simulations of docs/statistics.md the
+            texts that runs end with are best there.
+        group: What rows have in common that must not stand on both sides: a customer, a conversation, the input itself.
+            Large groups make the shares uneven.
+
+    Raises:
+        UsageError: The share is none of these, or one part would be empty.
+    """
+    if not _LEAST <= share <= _MOST:
+        raise UsageError(f"share={share!r} of the rows for confirmation: choose {_LEAST} to {_MOST}")
+    groups = _grouped(rows, group)
+    if len(groups) < 2:  # noqa: PLR2004 - one for each part
+        raise UsageError(
+            f"{len(rows)} rows in {len(groups)} groups cannot be divided into selection and confirmation: add rows, or "
+            "choose smaller groups"
+        )
+    wanted = math.ceil(share * len(rows))
+    parts = _dealt(groups, [wanted, len(rows) - wanted], random.Random(f"division {seed}"))  # noqa: S311 - no secret
+    if len(parts[0]) < _LEAST * len(rows):
+        parts.reverse()
+    confirmation, selection = (tuple(rows[place] for place in part) for part in parts)
+    return Division(selection=selection, confirmation=confirmation)
+
+
+def _grouped(rows: Sequence[RowT], group: Callable[[RowT], Hashable] | None) -> list[list[int]]:
+    """The places of the rows, by what they have in common; each alone where nothing is said."""
+    groups: dict[Hashable, list[int]] = {}
+    for place, row in enumerate(rows):
+        groups.setdefault(place if group is None else group(row), []).append(place)
+    return list(groups.values())
+
+
+def _dealt(groups: Sequence[list[int]], sizes: Sequence[float], rng: random.Random) -> list[list[int]]:
+    """Deal groups out to parts of about these sizes; the places of each part in order."""
+    shuffled = list(groups)
+    rng.shuffle(shuffled)
+    lacks, parts = list(sizes), [list[int]() for _ in sizes]
+    # Large groups first, each to the part that lacks most: what is placed last evens the parts out.
+    for each in sorted(shuffled, key=len, reverse=True):
+        part = lacks.index(max(lacks))
+        parts[part] += each
+        lacks[part] -= len(each)
+    return [sorted(part) for part in parts]
+
+
+def _key(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
