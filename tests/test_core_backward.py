@@ -348,6 +348,14 @@ def test_the_nearest_candidate_is_named() -> None:
         judged(Model(), answer, target="Paris", context="France").backward()
 
 
+def test_the_nearest_of_several_is_named() -> None:
+    """By the number of calls in between, whichever input stands first."""
+    output = wg.join([wg.join([wg.join(["far"], "")], ""), wg.Variable("near", "the near one")], "")
+
+    with pytest.raises(wg.GraphError, match=r"the nearest Variable is .*'the near one'"):
+        output.backward("No.")
+
+
 def test_where_nothing_could_be_trained() -> None:
     """The search for a candidate ends where a call has no inputs, and on a text that was doubled many times."""
     doubled = wg.Variable("x", "seed")
@@ -776,6 +784,16 @@ def test_a_judges_evidence_is_its_own() -> None:
 
     (made,) = solution.gradients
     assert (made.input, made.output, made.expected, made.context) == ("France", "Lyon", "Paris", "France")
+
+
+def test_what_was_asked_is_all_but_the_variable() -> None:
+    """The evidence holds the other inputs of the call, a line each."""
+    model, system = Model("Lyon"), prompt("Name the city.")
+    with wg.backward_engine(model):
+        answer = wg.llm_call(system, ["Capital of France?", "One word."], engine=model)
+        judged(model, answer).backward()
+
+    assert [each.input for each in system.gradients] == ["Capital of France?\nOne word."]
 
 
 def test_a_rule_may_bring_its_own_evidence() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import hashlib
 import re
 from collections.abc import Callable
@@ -24,6 +25,12 @@ class Point:
     """A value of a user's own."""
 
     x: int
+
+
+class Meeting(BaseModel):
+    """A model with a value that JSON writes as text."""
+
+    day: dt.date
 
 
 class Ticket(BaseModel):
@@ -139,6 +146,7 @@ def test_constraints_are_a_list() -> None:
         (None, None, "null"),
         (Point(1), {"x": 1}, '{\n  "x": 1\n}'),
         (Ticket(label="é"), {"label": "é"}, '{\n  "label": "é"\n}'),
+        (Meeting(day=dt.date(2026, 11, 25)), {"day": "2026-11-25"}, '{\n  "day": "2026-11-25"\n}'),
     ],
 )
 def test_values(value: object, held: object, text: str) -> None:
@@ -166,6 +174,7 @@ def test_images_are_held_and_not_trained() -> None:
     image = wg.Image(PNG)
 
     assert str(wg.Variable(image)).startswith("[image/png, 24 bytes, sha256 ")
+    assert repr(wg.Variable(image)).startswith("Variable('[image/png, 24 bytes, sha256 ")
     for train in (lambda: wg.Variable(image, "photo", requires_grad=True), wg.Variable(image, "photo").make_leaf):
         with pytest.raises(wg.UsageError) as caught:
             train()
@@ -265,7 +274,7 @@ def test_detach_stops_feedback() -> None:
     output = pending().detach()
 
     assert (output.value, output.requires_grad, output.predecessors) == ("done", False, ())
-    assert output.role_description == "answer"
+    assert (output.role_description, output.version, output.name, output.constraints) == ("answer", 0, None, ())
 
 
 def test_make_leaf_makes_a_parameter() -> None:
@@ -380,6 +389,17 @@ def test_trace_shows_what_was_sent() -> None:
     assert (call.engine, call.request) == (model.name, model.history[0].request)
     assert (call.completion.text, call.completion.usage) == ("done", Usage(input_tokens=6, output_tokens=1))
     assert call.cost_usd == 8
+
+
+def test_the_trace_of_a_failed_call_shows_what_it_read() -> None:
+    """A failed call and all after it are listed, with what they had read; None stands for what never came."""
+    failed = wg.llm_call("Be brief.", "What?", engine=Model(wg.EngineError("no", retryable=False)))
+    output = wg.join([failed, "and so on"])
+
+    assert [(each.function, each.inputs, each.output, each.calls) for each in output.trace()] == [
+        ("llm", ("Be brief.", "What?"), None, ()),
+        ("join", (None, "and so on"), None, ()),
+    ]
 
 
 def test_nothing_is_behind_a_leaf() -> None:

@@ -166,6 +166,14 @@ def test_a_call_with_a_failed_input_never_runs(gate: Gate) -> None:
     assert log == ["last"]
 
 
+def test_a_call_made_with_a_failed_value_never_runs() -> None:
+    """An input that had failed before the call was made is as one that fails after it."""
+    failed = fails("x")
+    error_of(failed)
+
+    assert str(error_of(upper(failed))) == "fails ('output of fails') failed: ValueError: x"
+
+
 def test_each_read_raises_a_fresh_error() -> None:
     """Two reads raise two exceptions with one cause, so that no traceback grows."""
     output = fails("x")

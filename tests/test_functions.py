@@ -223,8 +223,18 @@ def test_a_failure_is_feedback_without_a_call() -> None:
     loss = wg.TextLoss("Is it a number?", model)(upper(whole(written)))
     loss.backward()
 
-    assert texts(written) == ["whole failed with ValueError: invalid literal for int() with base 10: 'seven'"]
+    (made,) = written.gradients
+    assert made.text == "whole failed with ValueError: invalid literal for int() with base 10: 'seven'"
+    assert (made.severity, made.segment) == (3, "")
     assert model.history == ()
+
+
+def test_a_persons_words_on_a_failure_reach_what_failed() -> None:
+    """They pass by what never ran, and are the gradient of what the failed call read."""
+    written = prompt("seven", "number")
+    upper(whole(written)).backward("Write digits.")
+
+    assert texts(written) == ["Write digits."]
 
 
 def test_a_failed_output_has_the_worst_score() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 import wordgrad as wg
 from engines import Model, prompt, texts
+from wordgrad.core.function import Node
+from wordgrad.core.value import Result
 from wordgrad.types import Request
 
 SCRIPTS = [
@@ -82,7 +84,22 @@ def test_an_objects_fields_are_items() -> None:
     class Ticket:
         label: str
 
-    assert wg.function(lambda: Ticket("bug"))()["label"].value == "bug"
+    class Reading(wg.Function):
+        """Returns an object as it is."""
+
+        async def forward(self, node: Node, inputs: tuple[Result, ...]) -> Result:
+            return Result(value=Ticket("bug"))
+
+        def backward(self, ctx: wg.Context, grads: Sequence[wg.Gradient]) -> list[None]:
+            return []
+
+    for made in (wg.function(lambda: Ticket("bug"))(), Reading().apply()):
+        assert made["label"].value == "bug"
+
+
+def test_a_join_writes_a_line_each() -> None:
+    """Where nothing else is said."""
+    assert wg.join(["a", "b"]).value == "a\nb"
 
 
 def test_a_join_says_what_it_holds() -> None:

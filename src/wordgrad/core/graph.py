@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from wordgrad.core.function import Node
 from wordgrad.core.value import EngineCall, Result, text_form
 from wordgrad.core.variable import Variable
 from wordgrad.dispatch import Pending
+from wordgrad.errors import NodeError
 from wordgrad.types import Index
 
 _LABEL_LENGTH = 60
@@ -21,7 +23,8 @@ class Step:
     index: Index
     function: str
     role: str
-    inputs: tuple[str, ...]
+    inputs: tuple[str | None, ...]
+    """None for one whose call failed."""
     output: str | None
     """None where the call failed."""
     calls: tuple[EngineCall, ...]
@@ -52,26 +55,33 @@ def ancestors(roots: Iterable[Variable], *, trainable: bool = False) -> list[Var
 
 
 def trace(variable: Variable) -> list[Step]:
-    """Each call behind `variable` in creation order. Blocks until it is computed."""
-    settled = variable._state  # noqa: SLF001 - same package
-    if isinstance(settled, Pending):
-        settled.result()
+    """Each call behind `variable` in creation order. Blocks until it is computed, or has failed."""
+    if isinstance(variable._state, Pending):  # noqa: SLF001 - same package
+        with suppress(NodeError):
+            variable._state.result()  # noqa: SLF001 - same package
     made = [(each, each.grad_fn) for each in ancestors([variable])]
     nodes = sorted(((node, each) for each, node in made if node is not None), key=lambda pair: pair[0].index)
     return [_step(node, each) for node, each in nodes]
 
 
 def _step(node: Node, variable: Variable) -> Step:
-    state = variable._state  # noqa: SLF001 - same package
-    result: Result | None = state.peek() if isinstance(state, Pending) else state
+    result = _known(variable._state)  # noqa: SLF001 - same package
     return Step(
         index=node.index,
         function=node.function.name,
         role=node.role,
-        inputs=tuple(text_form(each.value) for each in node.values),
-        output=None if result is None else text_form(result.value),
+        inputs=tuple(_text(_known(each.state)) for each in node.inputs),
+        output=_text(result),
         calls=() if result is None else result.calls,
     )
+
+
+def _known(state: Result | Pending[Result]) -> Result | None:
+    return state.peek() if isinstance(state, Pending) else state
+
+
+def _text(result: Result | None) -> str | None:
+    return None if result is None else text_form(result.value)
 
 
 def to_mermaid(*roots: Variable) -> str:
