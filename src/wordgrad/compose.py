@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import Token
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from wordgrad import context, dispatch
 from wordgrad.context import Body
 from wordgrad.engines.budgeted import Budget, Meter
 from wordgrad.engines.cached import Flight
-from wordgrad.engines.stack import recorded
-from wordgrad.errors import UsageError
+from wordgrad.engines.stack import recorded, replayed
+from wordgrad.errors import StoreError, UsageError
 from wordgrad.store import runs
 from wordgrad.store.database import MEMORY, Database
 from wordgrad.store.ledger import RunLedger, Totals
@@ -96,9 +97,11 @@ class Run:
         found = self._engines.get(id(engine))
         if found is None:
             # The engine is kept beside its stack: an id is of use only while its object lives.
-            stack = recorded(engine, self._ledger, self._meter, self._flights)
-            found = self._engines[id(engine)] = (engine, stack)
+            found = self._engines[id(engine)] = (engine, self._stack(engine))
         return found[1]
+
+    def _stack(self, engine: Engine) -> Engine:
+        return recorded(engine, self._ledger, self._meter, self._flights)
 
     async def recall(self, *, index: Index, name: str, source: str, inputs: str) -> tuple[JSON] | None:
         """The recorded result of an impure function; see `RunContext`."""
@@ -146,6 +149,48 @@ class Run:
         ).result()
 
 
+class Replay(Run):
+    """A run derived once more from its record: nothing is asked, and its store is only read.
+
+    What it finds is kept in a copy that lasts as long as this object.
+
+    Args:
+        store: The file that keeps it.
+        run: Its id.
+    """
+
+    def __init__(self, store: Path, run: str) -> None:
+        self._folder = TemporaryDirectory(prefix="wordgrad-")
+        copy = Path(self._folder.name) / "runs.db"
+        with Database(store) as database:
+            database.copy(copy)
+        super().__init__(copy, resume=run)
+        runs.forget_findings(self._database, self.id)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        super().__exit__(kind, error, trace)
+        self._folder.cleanup()
+
+    def _stack(self, engine: Engine) -> Engine:
+        return replayed(engine, self._ledger, self._flights)
+
+    async def record(self, *, index: Index, name: str, source: str, inputs: str, value: JSON) -> None:
+        """Refuse: the run has the results of all impure functions that it called."""
+        place = ".".join(map(str, index))
+        raise StoreError(
+            f"the program changed: {name} is called at {place}, and the run recorded no result of it there"
+        )
+
+    def found(self) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
+        """The steps, and each variable's values, derived so far."""
+        return runs.steps(self._database, self.id), runs.versions(self._database, self.id)
+
+    @property
+    def calls(self) -> tuple[int, int]:
+        """Engine calls derived so far, each word for word as it was recorded, and all recorded ones."""
+        return self._ledger.reread
+
+
 def _meter(budget: Budget, ledger: RunLedger) -> Meter:
     spent = ledger.totals()
     if budget.usd is not None and spent.cost_usd is None:
@@ -162,4 +207,4 @@ def _meter(budget: Budget, ledger: RunLedger) -> Meter:
     )
 
 
-__all__ = ["Budget", "Run", "Totals"]
+__all__ = ["Budget", "Replay", "Run", "Totals"]

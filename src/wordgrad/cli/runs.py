@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,9 +15,10 @@ from rich.table import Table
 
 from wordgrad.cli import optimize as main_job
 from wordgrad.cli import steps as shown
-from wordgrad.cli.screen import percent, print_json
-from wordgrad.compose import Budget, Run
-from wordgrad.errors import UsageError
+from wordgrad.cli.allowance import Allowance
+from wordgrad.cli.screen import Unwatched, percent, print_json
+from wordgrad.compose import Budget, Replay, Run
+from wordgrad.errors import StoreError, UsageError
 from wordgrad.store import runs as kept
 from wordgrad.store.database import Database
 from wordgrad.train import config as configs
@@ -127,9 +129,7 @@ def resume(
     """
     with _opened(store) as database:
         row = kept.find(database, run)
-        settings = kept.settings(database, row.id)
-        if "source" not in settings:
-            raise UsageError(f"run {row.id} ({row.name}) is none of `wordgrad optimize`: run its command again")
+        settings = _settings(database, row)
         budget = _budget(database, row, {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds})
         starts = {name: texts[0] for name, texts in kept.versions(database, row.id).items()}
     config = configs.parse(settings["source"], Path(settings["config"]))
@@ -141,6 +141,41 @@ def resume(
         main_job.finish(
             resumed, job, config, console=console, seed=row.seed, write=settings["write"], as_json=as_json, store=store
         )
+
+
+@app.command()
+def replay(run: Id, store: Store = None, as_json: AsJson = False) -> None:
+    """Derive a run once more from its record, with no call, and check that every prompt, step and text is the same."""
+    with _opened(store) as database:
+        row = kept.find(database, run)
+        settings = _settings(database, row)
+        if row.report is None:
+            raise UsageError(f"run {row.id} has not ended ({row.status}): first wordgrad runs resume {row.id}")
+        steps, versions = kept.steps(database, row.id), kept.versions(database, row.id)
+    config = configs.parse(settings["source"], Path(settings["config"]))
+    starts = {name: texts[0] for name, texts in versions.items()}
+    job = rebuilt(config, starts, engine_of=main_job.engines(config, settings["engine"]), seed=row.seed)
+    with Replay(_path(store), row.id) as again:
+        watcher = main_job.Journal(again, Unwatched())
+        watcher.keep(job.task.program.parameters)
+        outcome = jobs.run(job, seed=row.seed, watcher=watcher, allowance=Allowance(again))
+        report = main_job.summarised(row.id, outcome, again.usage)
+        (steps_again, versions_again), (derived, recorded) = again.found(), again.calls
+    for what, before, now in (
+        ("the steps", steps, steps_again),
+        ("the texts", versions, versions_again),
+        ("the report", _timeless(row.report), _timeless(report)),
+    ):
+        if before != now:
+            raise StoreError(f"run {row.id} comes out otherwise: {what} recorded as {before!r}, now {now!r}")
+    if as_json:
+        print_json({"run": row.id, "calls": derived, "recorded": recorded, "steps": len(steps), "same": True})
+        return
+    # A run that went on with a larger budget has the scores of its first end too.
+    of = "" if derived == recorded else f" of {recorded:,}"
+    took = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
+    found = f"{derived:,}{of} calls, {took} and the texts of {', '.join(versions)} came out the same"
+    main_job.screen_console(as_json=False).print(shown.visible(f"run {row.id}: {found}, byte for byte"))
 
 
 def rebuilt(config: Config, starts: Mapping[str, str], *, engine_of: jobs.EngineOf, seed: int) -> Job:
@@ -164,6 +199,19 @@ def _budget(database: Database, row: kept.RunRow, given: dict[str, float | None]
         kept.lift_limits(database, row.id)
     before = [kept.settings(database, row.id)["budget"], *kept.events(database, row.id, "budget")]
     return {**before[-1], **changed}
+
+
+def _settings(database: Database, row: kept.RunRow) -> dict[str, Any]:
+    settings = kept.settings(database, row.id)
+    if "source" not in settings:
+        raise UsageError(f"run {row.id} ({row.name}) is none of `wordgrad optimize`: run its command again")
+    return settings
+
+
+def _timeless(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report as JSON gives it back, without the time it took."""
+    found: dict[str, Any] = json.loads(json.dumps({**report, "seconds": None}))
+    return found
 
 
 def _path(store: Path | None) -> Path:

@@ -109,6 +109,19 @@ class Screen:
         )
 
 
+class Unwatched:
+    """A `Watcher` that shows nothing."""
+
+    def phase(self, name: str, total: int) -> None:
+        """Nothing."""
+
+    def advance(self, done: int) -> None:
+        """Nothing."""
+
+    def step(self, step: Step) -> None:
+        """Nothing."""
+
+
 def summary(outcome: Outcome, totals: Totals, console: Console) -> None:
     """Print the start and the end on the sealed test rows, and what it all took."""
     table = Table(title="on the sealed test rows", title_justify="left")

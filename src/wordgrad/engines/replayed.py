@@ -52,5 +52,22 @@ class Replayed(Wrapper):
             )
         if row.error is not None:
             raise row.error
-        assert reply is not None, "a reply is committed before its place"
+        if reply is None:  # a reply is committed before its place
+            raise StoreError(f"the run's record is damaged: at {place} stands a call whose reply is not there")
         return reply
+
+
+class Unrecorded(Wrapper):
+    """Stands where the engine was when a run is only derived once more: what has no record is not asked."""
+
+    async def complete(self, request: Request) -> Completion:
+        """Always raises.
+
+        Raises:
+            StoreError: The run recorded no call here, so it was another program, or other data.
+        """
+        place = ".".join(map(str, context.body.get().index))
+        raise StoreError(
+            f"the program changed: {self.name!r} is asked ({request.purpose}) at {place}, and the run recorded no such "
+            "call. Replay it with the program, the data and the settings that made it"
+        )

@@ -11,7 +11,7 @@ from wordgrad.engines.budgeted import Budgeted, InTurn, Meter
 from wordgrad.engines.cached import Cached, Flight
 from wordgrad.engines.limited import Limited, Places
 from wordgrad.engines.recorded import Recorded
-from wordgrad.engines.replayed import Replayed
+from wordgrad.engines.replayed import Replayed, Unrecorded
 from wordgrad.engines.retried import Retried
 from wordgrad.types import Engine, Ledger
 
@@ -34,6 +34,11 @@ def recorded(engine: Engine, ledger: Ledger, meter: Meter, flights: dict[str, Fl
     limited = _limited(engine)
     sent = Budgeted(limited.around(InTurn(Recorded(limited.inner, ledger), meter)), meter)
     return Replayed(Cached(Breaker(Retried(sent, ledger)), ledger, flights), ledger)
+
+
+def replayed(engine: Engine, ledger: Ledger, flights: dict[str, Flight]) -> Engine:
+    """The stack of a run that is derived once more: what the ledger does not hold is an error."""
+    return Replayed(Cached(Unrecorded(engine), ledger, flights), ledger)
 
 
 def _limited(engine: Engine) -> Limited:

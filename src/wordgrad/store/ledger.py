@@ -59,6 +59,7 @@ class RunLedger:
         self.run = run
         self._cache = cache
         self._rows: dict[tuple[Index, int], PlaceRow] = {}
+        self._read: set[tuple[Index, int]] = set()
         self._replies: dict[str, Completion] = {}
         self._earlier: dict[str, deque[tuple[int, EngineError]]] = defaultdict(deque)
         self._last: dict[str, int] = {}
@@ -103,7 +104,15 @@ class RunLedger:
     # ---- engine calls
 
     def row(self, index: Index, call: int) -> PlaceRow | None:
-        return self._rows.get((index, call))
+        found = self._rows.get((index, call))
+        if found is not None:
+            self._read.add((index, call))
+        return found
+
+    @property
+    def reread(self) -> tuple[int, int]:
+        """How many of the recorded calls were asked for since the run was opened, and how many there are."""
+        return len(self._read), len(self._rows)
 
     def reply(self, key: str) -> Completion | None:
         return self._replies.get(key)

@@ -163,6 +163,16 @@ def add_version(connection: sqlite3.Connection, run: str, variable: str, version
     )
 
 
+def forget_findings(database: Database, run: str) -> None:
+    """Forget what a run found, and keep what it was told: it will be derived once more."""
+
+    def change(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM versions WHERE run = ?", (run,))
+        connection.execute("DELETE FROM events WHERE run = ? AND kind IN ('step', 'end')", (run,))
+
+    database.write(change).result()
+
+
 def remove(database: Database, run: str) -> None:
     """Delete a run, and the texts that no other run needs."""
 
