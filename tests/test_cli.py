@@ -48,12 +48,44 @@ def test_optimize_reports_one_json_object(project: Project) -> None:
         "status": "done",
         "variables": [{"name": "prompt", "start": START, "end": BETTER}],
         "test": {"n": 5, "start": 0.0, "end": 1.0},
+        "gain": {
+            "difference": 1.0,
+            "low": pytest.approx(0.348, abs=0.001),
+            "high": 1.0,
+            "p": 1 / 32,
+            "proved": True,
+            "better": 5,
+            "worse": 0,
+            "chance": 63 / 64,
+            "needed": None,
+        },
         "validation": {"n": 6, "start": 0.0, "end": 1.0},
         "steps": 2,
         "accepted": 1,
         "calls": ALL_CALLS,
         "cost_usd": None,
     }
+
+
+def test_a_gain_is_claimed_where_it_is_proved(project: Project) -> None:
+    """Five rows of five prove it; four of four are said to be too few, with the chance and what would decide."""
+    _, proved, _ = project.run("optimize", project.config)
+    project.rows("test", ["one", "two", "three", "four"])
+    _, unproved, _ = project.run("optimize", project.config)
+
+    assert "a gain of 100.0 points, at least 34.8 with 95% confidence: 5 rows better, 0 worse\n" in proved
+    assert (
+        "+100.0 points, which 4 rows do not prove: 4 rows better, 0 worse, so the new text is better with a chance of "
+        "97%; 13 more rows on which the two disagree would likely decide\n"
+    ) in unproved
+
+
+def test_nothing_is_claimed_of_a_start_that_was_kept(project: Project) -> None:
+    """There is one text, and no gain to speak of."""
+    project.engine(Pupil(rewrite={"value": "Say it twice."}))
+    found = report(project)
+
+    assert (found["accepted"], found["gain"]) == (0, None)
 
 
 def test_json_leaves_stdout_to_the_report(project: Project) -> None:

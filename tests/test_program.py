@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import wordgrad as wg
-from project import BETTER, START, Project, Pupil, project
+from project import BETTER, START, Project, Pupil, own_modules, project
 from wordgrad.testing import RuleEngine
 from wordgrad.types import Request
 
-__all__ = ["project"]
+__all__ = ["own_modules", "project"]
 
 SHOUT = """\
 import wordgrad as wg
@@ -61,17 +59,6 @@ def one(row):
 """
 FORWARD = '[engines.forward]\nengine = "fake"\nmax_tokens = 20\n\n'
 VARIABLE = '[variables.prompt]\nrole = "system prompt"\nfile = "prompt.txt"\n'
-
-
-@pytest.fixture(autouse=True)
-def own_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget the modules and folders that a test's program brought."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if name.startswith("own_"):
-            del sys.modules[name]
 
 
 @pytest.fixture

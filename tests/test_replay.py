@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from project import BETTER, Project, Pupil, project
+from project import BETTER, Project, Pupil, own_modules, project
 from stored import rows
 from wordgrad.testing import RuleEngine
 
-__all__ = ["project"]
+__all__ = ["own_modules", "project"]
 
 _ONE = "SELECT reply FROM attempts WHERE purpose = 'forward' LIMIT 1"
 _KEYS = "SELECT key FROM attempts WHERE purpose = 'optimize'"

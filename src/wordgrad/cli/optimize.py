@@ -29,7 +29,7 @@ from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
 from wordgrad.train import job as jobs
 from wordgrad.train.config import Config, EngineTable, PriceTable
-from wordgrad.train.job import Job, Outcome
+from wordgrad.train.job import Gain, Job, Outcome
 from wordgrad.train.search import Step, Watcher
 from wordgrad.types import Engine, Request
 
@@ -234,6 +234,7 @@ def summarised(run_id: str, outcome: Outcome, totals: Totals) -> dict[str, objec
             "start": outcome.test_start.mean,
             "end": None if outcome.test_end is None else outcome.test_end.mean,
         },
+        "gain": None if outcome.gain is None else _gain(outcome.gain),
         "validation": {
             "n": 0 if first is None else first.n,
             "start": None if first is None else first.start,
@@ -245,6 +246,21 @@ def summarised(run_id: str, outcome: Outcome, totals: Totals) -> dict[str, objec
         "tokens": {"input": totals.input_tokens, "output": totals.output_tokens},
         "cost_usd": totals.cost_usd,
         "seconds": round(totals.seconds, 1),
+    }
+
+
+def _gain(gain: Gain) -> dict[str, object]:
+    claim = gain.claim
+    return {
+        "difference": claim.difference,
+        "low": claim.low,
+        "high": claim.high,
+        "p": claim.p,
+        "proved": claim.proved,
+        "better": claim.better,
+        "worse": claim.worse,
+        "chance": gain.chance,
+        "needed": gain.needed,
     }
 
 

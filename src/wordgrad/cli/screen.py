@@ -17,7 +17,7 @@ from rich.text import Text
 from wordgrad.cli import steps
 from wordgrad.store.ledger import Totals
 from wordgrad.train.evaluate import Scores
-from wordgrad.train.job import Outcome
+from wordgrad.train.job import Gain, Outcome
 from wordgrad.train.search import Step
 
 _WIDE = 80
@@ -133,11 +133,25 @@ def summary(outcome: Outcome, totals: Totals, console: Console) -> None:
         table.add_row(name, *_row(scores), str(len(outcome.test_start.values)))
     money = "" if totals.cost_usd is None else f", ${totals.cost_usd:.4f}"
     console.print(table)
+    if outcome.gain is not None:
+        console.print(gained(outcome.gain), highlight=False)
     console.print(
         f"{totals.calls} calls, {totals.input_tokens + totals.output_tokens:,} tokens, {totals.seconds:.0f} s{money}, "
         f"{outcome.accepted} of {len(outcome.search.steps)} steps accepted",
         highlight=False,
     )
+
+
+def gained(gain: Gain) -> str:
+    """What the test rows prove, or how far they are from a proof."""
+    claim = gain.claim
+    counted = f"{claim.better} rows better, {claim.worse} worse"
+    if claim.proved:
+        surely = f"at least {100 * claim.low:.1f} with {1 - claim.alpha:.0%} confidence"
+        return f"a gain of {100 * claim.difference:.1f} points, {surely}: {counted}"
+    found = f"{100 * claim.difference:+.1f} points, which {claim.n} rows do not prove: {counted}"
+    more = "" if gain.needed is None else f"; {gain.needed} more rows on which the two disagree would likely decide"
+    return f"{found}, so the new text is better with a chance of {gain.chance:.0%}{more}"
 
 
 def _row(scores: Scores | None) -> tuple[str, str]:

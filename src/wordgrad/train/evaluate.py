@@ -11,7 +11,8 @@ from wordgrad.core.value import Result
 from wordgrad.core.variable import Variable, abandon
 from wordgrad.data.rows import Row
 from wordgrad.errors import NodeError, UsageError, WordgradError
-from wordgrad.losses.base import Loss
+from wordgrad.losses.base import Loss, Scale
+from wordgrad.statistics.pairs import Pairs, paired
 from wordgrad.train.program import Program
 
 Progress = Callable[[int, int], None]
@@ -47,6 +48,22 @@ class Task:
     """The column of what is asked: the judge's context."""
     target: str | None
     """The column of what is wanted; None where the judge needs none."""
+
+    def oriented(self, scores: Scores) -> list[float | None]:
+        """The scores, with more as better."""
+        sign = 1 if self._scale.higher_is_better else -1
+        return [None if each is None else sign * each for each in scores.values]
+
+    def paired(self, start: Scores, candidate: Scores) -> Pairs:
+        """Two texts' scores on the same rows, with more as better."""
+        low, high = self._scale.bounds
+        bounds = (low, high) if self._scale.higher_is_better else (-high, -low)
+        return paired(self.oriented(start), self.oriented(candidate), bounds=bounds)
+
+    @property
+    def _scale(self) -> Scale:
+        assert self.loss.scale is not None, "the loss has a score"
+        return self.loss.scale
 
     def judged(self, rows: Sequence[Row], values: Mapping[str, str] | None) -> list[Variable]:
         """Start the program and its judge on each row, each in a thread of its own; the judgements are pending.

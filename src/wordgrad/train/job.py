@@ -23,6 +23,9 @@ from wordgrad.losses.metric import MetricLoss
 from wordgrad.optim.base import Optimizer
 from wordgrad.optim.constraints import MaxTokens
 from wordgrad.optim.tgd import TextualGradientDescent
+from wordgrad.statistics.claim import Claim, chance_better, claim
+from wordgrad.statistics.pairs import Pairs
+from wordgrad.statistics.power import disagreements_needed
 from wordgrad.train.config import Config, EngineTable, VariableTable
 from wordgrad.train.evaluate import Scores, Task
 from wordgrad.train.program import OnePrompt, Program, load_attribute, of_user
@@ -63,6 +66,17 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """What the sealed test rows say of the end. The search has not seen them, and only one text met them."""
+
+    claim: Claim
+    chance: float
+    """How likely the end is the better one, by these rows alone."""
+    needed: int | None
+    """More rows on which the two disagree that would likely decide it; None where it is decided, or none would."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a job found."""
 
@@ -73,6 +87,8 @@ class Outcome:
     test_end: Scores | None
     """None where the budget was spent before the end score could be measured."""
     search: Search
+    gain: Gain | None = None
+    """The end against the start; None where they are the same text, or the end was not measured."""
     spent: BudgetExceeded | None = None
     """What ended the search, or the end score, in the middle."""
 
@@ -207,7 +223,25 @@ def run(job: Job, *, seed: int, watcher: Watcher, allowance: Allowance) -> Outco
         except BudgetExceeded as error:
             status, test_end, spent = "unmeasured", None, error
     return Outcome(
-        status=status, start=start, end=end, test_start=test_start, test_end=test_end, search=search, spent=spent
+        status=status,
+        start=start,
+        end=end,
+        test_start=test_start,
+        test_end=test_end,
+        search=search,
+        gain=None if test_end is None or end == start else _gain(job.task.paired(test_start, test_end), seed),
+        spent=spent,
+    )
+
+
+def _gain(pairs: Pairs, seed: int) -> Gain:
+    rng = random.Random(f"gain {seed}")  # noqa: S311 - no secret
+    found = claim(pairs, rng=rng)
+    undecided = pairs.binary and not found.proved
+    return Gain(
+        claim=found,
+        chance=chance_better(pairs, rng=rng),
+        needed=disagreements_needed(found.better, found.worse) if undecided else None,
     )
 
 

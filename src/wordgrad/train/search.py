@@ -189,19 +189,12 @@ class Search:
         verdicts = []
         for place, each in enumerate(finalists, start=1):
             scores = self._scores(rows, {**before, **each.values}, place * len(rows))
-            verdicts.append((each, compare(self._oriented(incumbent), self._oriented(scores))))
+            verdicts.append((each, compare(self.task.oriented(incumbent), self.task.oriented(scores))))
         return max(verdicts, key=lambda pair: pair[1].candidate)
 
     def _scores(self, rows: Sequence[Row], values: Mapping[str, str], offset: int) -> Scores:
         return self.task.scores(rows, values, progress=lambda done, _: self.watcher.advance(offset + done))
 
-    def _oriented(self, scores: Scores) -> list[float | None]:
-        """The scores with more as better."""
-        scale = self.task.loss.scale
-        if scale is None or scale.higher_is_better:
-            return list(scores.values)
-        return [None if each is None else -each for each in scores.values]
-
     def _mean(self, scores: Scores) -> float:
-        known = [each for each in self._oriented(scores) if each is not None]
+        known = [each for each in self.task.oriented(scores) if each is not None]
         return sum(known) / len(known) if known else float("-inf")
