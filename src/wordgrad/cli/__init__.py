@@ -14,13 +14,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from wordgrad.cli import evaluate, models, optimize, runs
+from wordgrad.cli import doctor, evaluate, models, optimize, runs
 from wordgrad.cli.steps import visible
 from wordgrad.errors import BudgetExceeded, EngineError, NodeError, UsageError, WordgradError
 
 # With rich, help would take twice as long: it reads in a parser of Markdown.
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("optimize")(optimize.optimize)
+app.command("doctor")(doctor.doctor)
 app.command("eval")(evaluate.evaluate)
 app.command("estimate")(evaluate.estimate)
 app.add_typer(runs.app, name="runs", help="Look at runs, resume them, take their texts.")

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wordgrad.errors import UsageError
+from wordgrad.statistics.betting import lower_bound
 from wordgrad.statistics.pairs import Pairs, checked_share
-
-_LARGEST_BET = 0.75  # of what a row could lose at most
-_HALVINGS = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +54,7 @@ def not_worse(pairs: Pairs, *, margin: float, rng: random.Random, alpha: float =
         raise UsageError(f"margin={margin!r} must be more than 0 and less than {pairs.width}, the width of the scores")
     gains = list(pairs.differences)
     rng.shuffle(gains)
-    low = 2 * _lower_bound([(1 + each) / 2 for each in gains], alpha) - 1
+    low = 2 * lower_bound([(1 + each) / 2 for each in gains], alpha) - 1
     return Guard(
         difference=math.fsum(gains) / len(gains) * pairs.width if gains else 0.0,
         low=low * pairs.width,
@@ -65,37 +62,3 @@ def not_worse(pairs: Pairs, *, margin: float, rng: random.Random, alpha: float =
         n=pairs.n,
         excluded=pairs.excluded,
     )
-
-
-def _lower_bound(values: Sequence[float], alpha: float) -> float:
-    """The largest mean that the bets of all rows, in order, rule out; `values` are from 0 to 1."""
-    bets = _bets(values, alpha)
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if _ruled_out(middle, values, bets, alpha):
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-def _bets(values: Sequence[float], alpha: float) -> list[float]:
-    """The stake on each row, from the rows before it only."""
-    bets: list[float] = []
-    total, squares = 0.5, 0.25  # as if one row of 1/2 had come before
-    for seen, value in enumerate(values, start=1):
-        bets.append(math.sqrt(2 * math.log(1 / alpha) / (len(values) * squares / seen)))
-        total += value
-        squares += (value - total / (seen + 1)) ** 2
-    return bets
-
-
-def _ruled_out(mean: float, values: Sequence[float], bets: Sequence[float], alpha: float) -> bool:
-    """Whether the bets against `mean` ever win 1 / alpha. True for every smaller mean as well."""
-    wealth = 1.0
-    for value, bet in zip(values, bets, strict=True):
-        wealth *= 1 + min(bet, _LARGEST_BET / mean) * (value - mean)
-        if wealth >= 1 / alpha:
-            return True
-    return False

@@ -86,6 +86,16 @@ class Data(_Table):
     target: str | None = "target"
 
 
+class Known(_Table):
+    """An output whose worth is known: `wordgrad doctor` holds the metric against it."""
+
+    output: str
+    target: Any = None
+    input: Any = None
+    """What was asked; a rubric's judge is told it."""
+    passes: bool
+
+
 class Metric(_Table):
     """How an output is scored from 0 to 1: a built-in comparison, your own function, or a rubric for a judge."""
 
@@ -97,6 +107,7 @@ class Metric(_Table):
     """What the score stands for, in words for critics; a rubric says it itself."""
     passing: float | None = Field(default=None, ge=0, le=1)
     """The score from which a row needs no feedback; 1 where None."""
+    known: tuple[Known, ...] = ()
 
     @model_validator(mode="after")
     def _fitting(self) -> Metric:
@@ -111,9 +122,9 @@ class Metric(_Table):
 
 
 _KEYS = {
-    "exact": ("objective",),
-    "function": ("function", "objective", "passing"),
-    "rubric": ("rubric", "passing"),
+    "exact": ("objective", "known"),
+    "function": ("function", "objective", "passing", "known"),
+    "rubric": ("rubric", "passing", "known"),
 }
 
 

@@ -33,6 +33,10 @@ class Part:
     usd: float | None
     """None where a price is not known."""
 
+    def as_json(self) -> dict[str, Any]:
+        """For scripts."""
+        return {"calls": {"least": self.least, "most": self.most}, "tokens": self.tokens, "usd": self.usd}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
@@ -49,11 +53,7 @@ class Estimate:
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
-        found: dict[str, Any] = {
-            part.name: {"calls": {"least": part.least, "most": part.most}, "tokens": part.tokens, "usd": part.usd}
-            for part in (*self.parts, self.total)
-        }
-        return {**found, "limit": self.limit}
+        return {**{part.name: part.as_json() for part in (*self.parts, self.total)}, "limit": self.limit}
 
 
 def estimated(job: Job, config: Config, engine_of: EngineOf) -> Estimate:

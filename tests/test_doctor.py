@@ -1,0 +1,152 @@
+"""`wordgrad doctor`: whether a run is worth its money, before it is spent."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from project import Project, Pupil, own_modules, project
+from wordgrad.statistics.betting import mean_interval
+from wordgrad.testing import RuleEngine
+from wordgrad.types import Request
+
+__all__ = ["own_modules", "project"]
+
+
+def answering(project: Project, *looks: str) -> None:
+    """Answer each look at the validation rows, a sign a row: "+" where it is to be right, "-" where it is not."""
+    asked: Counter[str] = Counter()
+
+    def rule(request: Request) -> str:
+        if request.purpose == "preflight":
+            return "ready"
+        word = request.messages[-1].text
+        sign = looks[asked[word]][int(word.removeprefix("held"))]
+        asked[word] += 1
+        return word.upper() if sign == "+" else word
+
+    project.engine(RuleEngine(rule, name="fake"))
+
+
+def test_a_start_that_can_learn(project: Project) -> None:
+    """Each row is asked twice; what fails both times is there to learn, and the test rows could show it."""
+    project.rows("test", [f"test{number}" for number in range(60)])
+    found = project.json("doctor", project.config)
+
+    assert found["run"]["calls"]["least"] > 60
+    assert found["calls"] == 13  # the engine, and six rows twice
+    assert (found["rows"], found["score"], found["low"], found["failing"], found["unsteady"]) == (6, 0.0, 0.0, 6, 0)
+    assert (found["test_rows"], found["worthwhile"], found["known"]) == (60, True, 0)
+    assert found["verdict"].startswith(
+        "6 of 6 rows fail both times: there is something to learn, and 60 test rows prove"
+    )
+
+
+@pytest.mark.parametrize(
+    ("looks", "words"),
+    [
+        (("++++++", "++++++"), "nothing to gain: every row passes"),
+        (("+++---", "---+++"), "what fails is noise: every row that failed once passed the other time"),
+        (("++++--", "++++--"), "2 of 6 rows fail both times: there is something to learn, but 5 test rows prove"),
+    ],
+)
+def test_a_start_that_is_not_worth_a_run(project: Project, looks: tuple[str, str], words: str) -> None:
+    """No failing row, noise alone, or too few test rows: each is said, with what to do."""
+    answering(project, *looks)
+    code, out, _ = project.run("doctor", project.config)
+
+    assert code == 0
+    assert words in out
+
+
+def test_the_page_says_it_in_words(project: Project) -> None:
+    """Engines, metric, start, headroom, noise, proof and price, a line each."""
+    answering(project, "+++---", "++----")
+    _, out, _ = project.run("doctor", project.config)
+
+    lines = out.splitlines()[-8:]
+    assert [each.split("  ")[0].strip() for each in lines[:-1]] == [
+        "engines", "metric", "start", "headroom", "noise", "proof", "a run",
+    ]  # fmt: skip
+    assert "50.0% on 6 validation rows; between" in lines[2]
+    assert "3 of 6 rows fail both times" in lines[3]
+    assert "1 of 6 rows were scored differently the second time" in lines[4]
+
+
+def test_fewer_rows_may_be_looked_at(project: Project) -> None:
+    """`--rows` asks about as many, chosen by the seed."""
+    assert project.json("doctor", project.config, "--rows", "2")["rows"] == 2
+
+
+KNOWN = '\n[[metric.known]]\noutput = "{output}"\ntarget = "YES"\npasses = {passes}\n'
+
+
+def test_a_metric_is_held_against_known_outputs(project: Project) -> None:
+    """A metric that judges them as the configuration does is right; one that does not is an error with the line."""
+    source = project.config.read_text()
+    project.config.write_text(
+        source + KNOWN.format(output="YES", passes="true") + KNOWN.format(output="no", passes="false")
+    )
+    right = project.json("doctor", project.config)
+    project.config.write_text(source + KNOWN.format(output="yes", passes="true"))
+    code, _, err = project.run("doctor", project.config)
+
+    assert right["known"] == 2
+    assert code == 2
+    line = source.count("\n") + 2
+    assert f"wordgrad.toml:{line}: metric.known: the metric fails 'yes' (score 0.0), and it is known to be good" in err
+    assert "write passes = false" in err
+
+
+def test_an_outage_is_no_score(project: Project) -> None:
+    """An engine that does not answer ends it with the service's error."""
+    from wordgrad.errors import EngineError
+
+    project.engine(RuleEngine(lambda _: EngineError("no such key", retryable=False, status=401), name="fake"))
+    code, _, err = project.run("doctor", project.config)
+
+    assert code == 4
+    assert "no such key" in err
+
+
+def test_looks_are_kept(project: Project) -> None:
+    """Each look is a run in the store, with its score and calls."""
+    project.engine(Pupil())
+    project.json("doctor", project.config)
+    found = project.json("runs", "list")
+
+    assert [(each["name"].split()[0], each["status"], each["report"]["score"]) for each in found] == [
+        ("doctor", "done", 0.0),
+        ("doctor", "done", 0.0),
+    ]
+    assert sum(each["report"]["calls"] for each in found) == 13
+    assert json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng: 0.0,
+        lambda rng: float(rng.random() < 0.05),
+        lambda rng: float(rng.random() < 0.5),
+        lambda rng: rng.betavariate(0.2, 3.8),
+        lambda rng: rng.betavariate(2, 2),
+    ],
+    ids=["0", "right in 5 %", "right in 50 %", "graded, 0.05", "graded, 0.5"],
+)
+def test_an_interval_holds_the_mean(draw: Callable[[random.Random], float], request: pytest.FixtureRequest) -> None:
+    """In 95 % of samples or more; 927 of 1,000 is what that share falls short of once in a thousand times."""
+    mean = {"0": 0.0, "right in 5 %": 0.05, "graded, 0.05": 0.05}.get(request.node.callspec.id, 0.5)
+    rng = random.Random(7)
+    intervals = [mean_interval([draw(rng) for _ in range(50)], rng=rng) for _ in range(1_000)]
+
+    assert sum(low <= mean <= high for low, high in intervals) >= 927
+
+
+def test_an_interval_without_a_score_is_everything() -> None:
+    """Nothing is known then; the bounds are the metric's."""
+    assert mean_interval([], rng=random.Random(0), bounds=(1.0, 5.0)) == (1.0, 5.0)
