@@ -56,7 +56,8 @@ It replaces the start only when the test's p value is at most alpha, 5 % by defa
 Because one candidate is tested once, alpha is the whole run's: it does not matter how many proposals there were, nor
 how they came about.
 A row that could not be judged counts for neither text; it is never a zero.
-`wordgrad optimize` makes this claim on its sealed test rows, which only the start and the end meet.
+`wordgrad optimize` does not choose by it yet: it keeps the larger mean, and makes this claim in its report, on the sealed test rows, which the start and the end meet.
+A run that goes on from its end and ends with another text claims nothing more: that text would be the second to meet them.
 
 What it costs: half of the rows are not searched on, and a true gain that is too small for the rows stays unproved.
 The start is kept then, and `disagreements_needed()` says how many more rows, on which the two texts disagree, would have

@@ -1,4 +1,4 @@
-"""Which small changes of the core would no test notice? `mutmut` writes them, and this runs them, in about an hour.
+"""Which small changes of the core would no test notice? `mutmut` writes them, and this runs them, in some 25 minutes.
 
 Pytest collects once, and each mutant meets its tests in a fork of that process, quickest first, up to the first that
 fails. Before that each test runs alone in a fork, which shows what it reaches: what is made once in a process, such as
@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -32,6 +33,9 @@ Test = tuple[float, pytest.Item]
 IN_FLIGHT = 4  # many mutants hang, which costs no processor
 SUBPROCESSES = "test_dispatch_failure"  # what its tests reach in processes of their own is not seen
 MUTANTS = Path("mutants").resolve()
+SCRATCH = tempfile.TemporaryDirectory(prefix="mutants-")
+NO, YES = 10, 11  # what a process says by its exit code; any other is a fault
+KILLED, SURVIVED = NO, YES
 
 
 class Runner:
@@ -39,7 +43,7 @@ class Runner:
 
     def __init__(self, wanted: list[str]) -> None:
         self.wanted = wanted
-        self.scratch = Path(tempfile.mkdtemp(prefix="mutants-"))
+        self.scratch = Path(SCRATCH.name)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Find what each test reaches, then run the mutants."""
@@ -56,7 +60,9 @@ class Runner:
             return not any(_fails(item, 3 + 6 * took) for took, item in [*tests, *unseen])
 
         for name, status in _forked(names, survives):
-            verdicts[name] = "survived" if status else "killed"
+            if status not in (KILLED, SURVIVED, -signal.SIGALRM):
+                raise pytest.UsageError(f"{name}: its process ended with {status}, which says nothing")
+            verdicts[name] = "survived" if status == SURVIVED else "killed"
             kept.write_text(json.dumps(verdicts, indent=0))
         _show(verdicts)
         return True
@@ -73,7 +79,7 @@ class Runner:
             return failed
 
         places = [str(place) for place in range(len(items))]
-        bad = [items[int(place)].nodeid for place, status in _forked(places, reaches) if status]
+        bad = [items[int(place)].nodeid for place, status in _forked(places, reaches) if status != NO]
         if bad:
             raise pytest.UsageError(f"these fail without a mutant: {bad}")
         reached: dict[str, list[Test]] = {}
@@ -99,7 +105,7 @@ def _fails(item: pytest.Item, limit_s: float) -> bool:
 
 
 def _forked(names: list[str], work: Callable[[str], bool]) -> Iterator[tuple[str, int]]:
-    """What `work` says of each name in a process of its own, as they end: 1 for True, 0 for False or a crash."""
+    """What `work` says of each name in a process of its own, as they end: YES, NO, or how it broke off."""
     running: dict[int, str] = {}
     left = list(reversed(names))
     while left or running:
@@ -113,20 +119,27 @@ def _forked(names: list[str], work: Callable[[str], bool]) -> Iterator[tuple[str
         pid, status = os.wait()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)  # what it started
-        yield running.pop(pid), int(os.WIFEXITED(status) and os.WEXITSTATUS(status) == 1)
+        shutil.rmtree(_own_folder(pid), ignore_errors=True)
+        yield running.pop(pid), os.waitstatus_to_exitcode(status)
+
+
+def _own_folder(pid: int) -> Path:
+    return Path(SCRATCH.name) / f"of-{pid}"
 
 
 def _child(work: Callable[[str], bool], name: str) -> None:
-    said = False
+    status = 1
     try:
         os.setsid()
-        os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.mkdtemp(prefix="mutant-")
+        folder = _own_folder(os.getpid())
+        folder.mkdir()
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(folder)
         null = os.open(os.devnull, os.O_RDWR)
         for descriptor in range(3):
             os.dup2(null, descriptor)
-        said = work(name)
+        status = YES if work(name) else NO
     finally:
-        os._exit(int(said))
+        os._exit(status)
 
 
 def _show(verdicts: dict[str, str]) -> None:

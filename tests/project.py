@@ -147,7 +147,7 @@ class Project:
 
     def engine(self, engine: RuleEngine | Callable[[str], RuleEngine]) -> None:
         """Who answers to every spec."""
-        make = (lambda _: engine) if isinstance(engine, RuleEngine) else engine
+        make = (lambda _, **__: engine) if isinstance(engine, RuleEngine) else (lambda spec, **_: engine(spec))
         self.monkeypatch.setattr("wordgrad.cli.optimize.get_engine", make)
 
     def run(self, *arguments: object) -> tuple[int, str, str]:

@@ -20,6 +20,7 @@ from wordgrad import cli
 from wordgrad.store.database import Database
 from wordgrad.store.runs import runs
 from wordgrad.testing import Answer, FakeServer, RuleEngine
+from wordgrad.types import Request
 
 __all__ = ["project"]
 
@@ -73,11 +74,39 @@ def test_a_gain_is_claimed_where_it_is_proved(project: Project) -> None:
     project.rows("test", ["one", "two", "three", "four"])
     _, unproved, _ = project.run("optimize", project.config)
 
-    assert "a gain of 100.0 points, at least 34.8 with 95% confidence: 5 rows better, 0 worse\n" in proved
+    assert "+100.0 points, and at least +34.8 with 95% confidence (rows: 5 better, 0 worse, 0 alike)\n" in proved
     assert (
-        "+100.0 points, which 4 rows do not prove: 4 rows better, 0 worse, so the new text is better with a chance of "
-        "97%; 13 more rows on which the two disagree would likely decide\n"
+        "+100.0 points, not proved: better than the start with a chance of 97%; 13 more rows on which the two disagree "
+        "would likely decide (rows: 4 better, 0 worse, 0 alike)\n"
     ) in unproved
+
+
+class Slow(Pupil):
+    """Learns in two steps: to shout the even words, then all."""
+
+    def said(self, request: Request) -> object:  # type: ignore[override]
+        system, word = request.messages[0].text, request.messages[-1].text
+        if request.purpose == "forward" and "even" in system:
+            return word.upper() if word[-1] in "02468" else word
+        if request.purpose == "optimize":
+            return {"value": BETTER if "Shout even." in word else "Shout even."}
+        return super().said(request)
+
+
+def test_a_second_end_claims_nothing(project: Project) -> None:
+    """A run that goes on after its end has looked at the test rows before: another claim on them would promise too much."""
+    project.change("batch = 4", "batch = 8")
+    project.rows("test", [f"test{number}" for number in range(12)])
+    project.engine(Slow())
+    first = report(project, "--budget-calls", "75")
+    _, out, _ = project.run("runs", "resume", str(first["run"]), "--budget-calls", "500")
+    again = project.json("runs", "resume", str(first["run"]))
+    replayed = project.json("runs", "replay", str(first["run"]))
+
+    assert first["gain"]["proved"]  # type: ignore[index]
+    assert "+100.0 points; another end met these rows before, so they prove nothing more (rows: 12 better, 0 w" in out
+    assert (again["gain"]["better"], again["gain"]["proved"]) == (12, False)
+    assert replayed["same"]
 
 
 def test_nothing_is_claimed_of_a_start_that_was_kept(project: Project) -> None:

@@ -205,12 +205,12 @@ def test_assignment_counts_versions() -> None:
 
 def test_words_are_severe_feedback() -> None:
     """What a person says is a Gradient of the highest severity, in the person's words, with a hash as its objective."""
-    system = prompt()
-    system.accumulate_grad("Zu lang. Größe!")
+    system, words = prompt(), "Zu lang. Größe! \ud800"  # half a sign, which no encoding carries
+    system.accumulate_grad(words)
 
     (made,) = system.gradients
-    assert (made.text, made.feedback, made.severity) == ("Zu lang. Größe!", "Zu lang. Größe!", 3)
-    digest = hashlib.sha256("Zu lang. Größe!".encode()).hexdigest()
+    assert (made.text, made.feedback, made.severity) == (words, words, 3)
+    digest = hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()
     assert made.objective == f"a person's feedback ({digest[:16]})"
 
 
@@ -388,17 +388,18 @@ def test_trace_shows_what_was_sent() -> None:
     (call,) = asked.calls
     assert (call.engine, call.request) == (model.name, model.history[0].request)
     assert (call.completion.text, call.completion.usage) == ("done", Usage(input_tokens=6, output_tokens=1))
-    assert call.cost_usd == 8
+    assert (call.cost_usd, asked.error) == (8, None)
 
 
 def test_the_trace_of_a_failed_call_shows_what_it_read() -> None:
-    """A failed call and all after it are listed, with what they had read; None stands for what never came."""
+    """A failed call and all after it are listed, with what they had read and why; None stands for what never came."""
     failed = wg.llm_call("Be brief.", "What?", engine=Model(wg.EngineError("no", retryable=False)))
     output = wg.join([failed, "and so on"])
 
-    assert [(each.function, each.inputs, each.output, each.calls) for each in output.trace()] == [
-        ("llm", ("Be brief.", "What?"), None, ()),
-        ("join", (None, "and so on"), None, ()),
+    said = "llm ('reply of the model') failed: EngineError: no"
+    assert [(each.function, each.inputs, each.output, each.error, each.calls) for each in output.trace()] == [
+        ("llm", ("Be brief.", "What?"), None, said, ()),
+        ("join", (None, "and so on"), None, said, ()),
     ]
 
 

@@ -59,9 +59,13 @@ def test_a_local_dataset_file_is_read(tmp_path: Path) -> None:
 
 def test_what_numpy_holds_is_json() -> None:
     """Numbers and arrays in the cells of a frame, and examples that were read before."""
-    frame = pd.DataFrame({"n": [np.int64(3)], "v": [np.array([1.0, 2.0])], "b": [np.bool_(True)]})
+    at = np.datetime64("2026-11-25T09:30", "ns")
+    times = np.array([at, np.datetime64("NaT", "ns")])
+    frame = pd.DataFrame({"n": [np.int64(3)], "v": [np.array([1.0, 2.0])], "b": [np.bool_(True)], "t": [times]})
 
-    assert found(wg.examples(frame)) == [({"n": 3, "v": [1.0, 2.0], "b": True}, "example 1")]
+    assert found(wg.examples(frame)) == [
+        ({"n": 3, "v": [1.0, 2.0], "b": True, "t": ["2026-11-25T09:30:00.000000000", None]}, "example 1")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -73,8 +77,14 @@ def test_what_numpy_holds_is_json() -> None:
         (["x"], "example 1 is a str: pass a mapping from column to value"),
         ([{"q": "x"}, None], "example 2 is a NoneType"),
         (7, "a int holds no examples: pass a path, a frame, or a list of mappings"),
-        ([{"q": object()}], "example 1: column 'q' holds a object, which has no JSON form: leave it out"),
-        ([{"q": float("inf")}], "example 1: column 'q' holds a float, which has no JSON form"),
+        (
+            [{"q": object()}],
+            "example 1: column 'q' holds a object, which has no JSON form: mend it, or leave the column out",
+        ),
+        ([{"q": float("inf")}], "example 1: column 'q' holds inf, which has no JSON form"),
+        (pd.DataFrame([[1, 2]], columns=["q", "q"]), "two columns of the frame have the same name"),
+        ([{1: "a", "1": "b"}], "example 1: two columns have the same name"),
+        ([{"q": np.longdouble(1)}], "example 1: column 'q' holds a .*, which has no JSON form"),
         ("none.csv", "none.csv cannot be read: No such file"),
     ],
 )

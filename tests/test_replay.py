@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import importlib
 import re
 import sqlite3
 from contextlib import closing
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import wordgrad as wg
 from project import BETTER, Project, Pupil, own_modules, project
 from stored import rows
 from wordgrad.testing import RuleEngine
@@ -67,27 +68,34 @@ def test_a_run_comes_out_the_same_without_a_call(project: Project) -> None:
     assert contents(project.store) == before
 
 
-@pytest.mark.parametrize("calls", [12, 30, 44])
-def test_a_run_that_its_budget_ended_comes_out_the_same(project: Project, calls: int) -> None:
+@pytest.mark.parametrize(("calls", "status"), [(12, "budget"), (30, "budget"), (44, "budget"), (500, "done")])
+def test_a_run_that_its_budget_ended_comes_out_the_same(project: Project, calls: int, status: str) -> None:
     """Whatever was refused is refused again, at the same place."""
-    code, out, _ = project.run("optimize", project.config, "--budget-calls", calls, "--json")
+    found = project.json("optimize", project.config, "--budget-calls", calls)
     project.engine(RuleEngine(asked, name="fake"))
-    run = json.loads(out)["run"]
 
-    assert code in {0, 3}
-    assert project.json("runs", "replay", run)["same"]
+    assert found["status"] == status
+    assert project.json("runs", "replay", found["run"])["same"]
 
 
 def test_a_resumed_run_comes_out_the_same(project: Project) -> None:
     """A run in two parts is one run."""
-    run = project.json("optimize", project.config, "--budget-calls", 44)["run"]
+    run = project.json("optimize", project.config, "--budget-calls", 30)["run"]
     project.json("runs", "resume", run, "--budget-calls", 500)
     project.engine(RuleEngine(asked, name="fake"))
 
+    assert project.json("runs", "replay", run)["same"]
+
+
+def test_an_end_that_was_gone_on_from_is_not_derived(project: Project) -> None:
+    """Its scores stand in the record beside those of the last end."""
+    run = project.json("optimize", project.config, "--budget-calls", 44)["run"]
+    project.json("runs", "resume", run, "--budget-calls", 500)
+    project.engine(RuleEngine(asked, name="fake"))
     found = project.json("runs", "replay", run)
+
+    assert found["recorded"] - found["calls"] in {0, 5}  # the five test rows, where the search went on
     assert found["same"]
-    assert found["recorded"] - found["calls"] == 5  # the test rows of the first end
-    assert f"{found['calls']} of {found['recorded']} calls" in project.run("runs", "replay", run)[1]
 
 
 def test_results_of_the_users_code_are_read(project: Project) -> None:
@@ -113,11 +121,17 @@ def test_results_of_the_users_code_are_read(project: Project) -> None:
         (f"UPDATE attempts SET reply = ({_ONE}) WHERE purpose = 'forward'", "the program changed|comes out otherwise"),
         ("DELETE FROM attempts WHERE purpose = 'optimize'", "damaged: at .* stands a call whose reply is not there"),
         (f"DELETE FROM places WHERE key IN ({_KEYS}); {_RENAME}", "'fake' is asked .optimize. at .*no such call"),
-        ("DELETE FROM events WHERE kind = 'step'", r"comes out otherwise: the steps recorded as \[\], now"),
-        ("UPDATE versions SET value = (SELECT value FROM versions WHERE version = 0) WHERE version = 1", "the texts"),
+        (
+            "DELETE FROM events WHERE kind = 'step'",
+            r"otherwise: steps was recorded as \[\], and is \[\{\"number\": 1, ",
+        ),
+        (
+            "UPDATE versions SET value = (SELECT value FROM versions WHERE version = 0) WHERE version = 1",
+            "otherwise: texts prompt 2 was recorded as .Say it.., and is .Say it in CAPITALS.. now",
+        ),
         (
             "UPDATE events SET body = replace(body, '\"accepted\": 1', '\"accepted\": 2') WHERE kind = 'end'",
-            "the report",
+            "otherwise: report accepted was recorded as 2, and is 1 now",
         ),
     ],
 )
@@ -139,6 +153,81 @@ def test_changed_data_is_told(project: Project) -> None:
 
     assert code == 1
     assert "the program changed: at " in err
+
+
+PROGRAM = """\
+import wordgrad as wg
+
+engine = None
+
+
+def shout(variables, row):
+    {before}
+    return wg.llm_call(variables["prompt"], row["word"], engine=engine)
+"""
+CALL = 'wg.llm_call(variables["prompt"], row["word"], engine=engine).value'
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("pass", CALL, "the program changed"),
+        (CALL, "pass", "comes out otherwise: it made 67 calls, and 37 of them again"),
+    ],
+    ids=["more", "fewer"],
+)
+def test_a_program_that_makes_other_calls_is_told(
+    project: Project, monkeypatch: pytest.MonkeyPatch, before: str, after: str, words: str
+) -> None:
+    """Whether it makes one more, though of a request that the run has the reply to, or one less."""
+    code = project.folder / "own_shout.py"
+    code.write_text(PROGRAM.format(before=before))
+    project.change('[engines.forward]\nengine = "fake"\nmax_tokens = 20\n\n', "")
+    project.config.write_text('program = "own_shout:shout"\n' + project.config.read_text())
+    monkeypatch.syspath_prepend(str(project.folder))
+    own_shout = importlib.import_module("own_shout")
+    engine = Pupil()
+    own_shout.engine = engine
+    project.engine(engine)
+    run = project.json("optimize", project.config)["run"]
+    code.write_text(PROGRAM.format(before=after))
+    importlib.reload(own_shout).engine = engine
+    status, _, err = project.run("runs", "replay", run)
+
+    assert status == 1
+    assert words in err
+
+
+def test_no_key_is_needed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record can be checked where nothing could be asked: the engines are made, and have no key."""
+    given = []
+
+    def make(spec: str, *, keyless: bool) -> RuleEngine:
+        given.append(keyless)
+        return Pupil()
+
+    monkeypatch.setattr("wordgrad.cli.optimize.get_engine", make)
+    run = project.json("optimize", project.config)["run"]
+    asked_with = set(given)
+    given.clear()
+    project.json("runs", "replay", run)
+
+    assert (asked_with, set(given)) == ({False}, {True})
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert wg.get_engine("gpt-4o", keyless=True).model == "gpt-4o"
+    with pytest.raises(wg.UsageError, match="set OPENAI_API_KEY"):
+        wg.get_engine("gpt-4o")
+
+
+def test_a_run_that_failed_after_its_end_has_not_ended(project: Project) -> None:
+    """Gone on from its end, and stopped by an outage: its earlier report is no report of it."""
+    run = project.json("optimize", project.config, "--budget-calls", 30)["run"]
+    project.engine(RuleEngine(lambda _: wg.EngineError("down", retryable=False), name="fake"))
+    code, _, _ = project.run("runs", "resume", run, "--budget-calls", 500)
+    (listed,) = project.json("runs", "list")
+
+    assert (code, listed["status"], listed["report"]) == (4, "failed", None)
+    assert f"has not ended (failed): first wordgrad runs resume {run}" in project.run("runs", "replay", run)[2]
 
 
 def test_what_cannot_be_replayed_says_why(project: Project) -> None:

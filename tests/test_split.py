@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -135,6 +136,36 @@ def test_repetitions_in_two_splits_are_shown() -> None:
     assert len(found.train) + len(found.validation) + len(found.test) == 24
 
 
+def test_a_number_hides_no_repetition() -> None:
+    """With `input=`, what is asked may stand in one split only, whatever else the examples hold."""
+    tickets = [{"id": place, "ticket": f"{place % 10}?"} for place in range(20)]
+    with pytest.raises(wg.UsageError, match="the same 'ticket' may not stand in two splits"):
+        wg.split(tickets, input="ticket")
+
+    wg.split(tickets, by="ticket", input="ticket").require_disjoint("ticket")
+
+
+def test_examples_of_nobody_stand_alone() -> None:
+    """Those without a customer are no group."""
+    nobodys = [{"question": f"{place}?", "customer": None if place % 2 else ""} for place in range(30)]
+    found = wg.split(nobodys, by="customer")
+
+    assert [len(found.train), len(found.validation), len(found.test)] == [9, 12, 9]
+
+
+def test_splits_are_saved_as_files_that_a_run_reads(tmp_path: Path) -> None:
+    """Three files in a folder that is made; none that is there is overwritten."""
+    found = wg.split([{"question": f"Größe {place}?", "n": [place]} for place in range(12)])
+    found.save(tmp_path / "data")
+    read = [wg.examples(tmp_path / "data" / f"{name}.jsonl") for name in ("train", "validation", "test")]
+    (tmp_path / "data" / "train.jsonl").unlink()
+    with pytest.raises(wg.UsageError, match=r"validation\.jsonl and .*test\.jsonl stands there already"):
+        found.save(tmp_path / "data")
+
+    assert [questions(part) for part in read] == [questions(p) for p in (found.train, found.validation, found.test)]
+    assert not (tmp_path / "data" / "train.jsonl").exists()
+
+
 def test_splits_that_share_an_input_name_both_places() -> None:
     """The same input in two splits is an error, whatever the other columns hold; twice in one split is none."""
     train = [Row({"q": "x", "a": 1}, "t.csv:2"), Row({"q": "x", "a": 1}, "t.csv:3")]
@@ -150,8 +181,8 @@ def test_splits_that_share_an_input_name_both_places() -> None:
     [
         (numbered(9), {"train": 0.5, "validation": 0.5, "test": 0.5}, "give three shares above 0 that add up to 1"),
         (numbered(9), {"train": 0.0, "validation": 0.5, "test": 0.5}, "give three shares above 0 that add up to 1"),
-        (numbered(2), {}, "2 examples in 2 groups leave nothing for (train|test): add examples"),
-        (numbered(90, 2), {"by": "customer"}, "90 examples in 2 groups leave nothing for"),
+        (numbered(2), {}, "^2 examples leave nothing for (train|test): add examples$"),
+        (numbered(90, 2), {"by": "customer"}, "90 examples in 2 groups leave nothing for .*, or choose smaller groups"),
         (numbered(9), {"by": "client"}, "example 1: no column 'client'; the row has 'question', 'customer'"),
     ],
 )

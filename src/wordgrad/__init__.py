@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wordgrad.core.text import sum as sum
     from wordgrad.core.variable import Variable as Variable
     from wordgrad.data.examples import examples as examples
+    from wordgrad.data.rows import Row as Row
     from wordgrad.data.split import Splits as Splits
     from wordgrad.data.split import split as split
     from wordgrad.dispatch import amap as amap
@@ -86,6 +87,7 @@ _HOMES = {
     "core.text": ("format", "join", "sum"),
     "core.variable": ("Variable",),
     "data.examples": ("examples",),
+    "data.rows": ("Row",),
     "data.split": ("Splits", "split"),
     "dispatch": ("amap", "eager", "gather", "map"),
     "engines": ("get_engine",),

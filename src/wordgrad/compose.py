@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import Token
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from wordgrad import context, dispatch
@@ -52,7 +51,7 @@ class Run:
         if resume is not None and store is None:
             raise UsageError(f"resume={resume!r} needs the store= that keeps the run")
         self.budget = budget or Budget()
-        self._database = Database(MEMORY if store is None else store)
+        self._database = self._opened(store, resume)
         try:
             if resume is None:
                 self.id = runs.open_run(self._database, name=name, seed=seed, settings=settings or {}, secret=secret)
@@ -99,6 +98,9 @@ class Run:
             # The engine is kept beside its stack: an id is of use only while its object lives.
             found = self._engines[id(engine)] = (engine, self._stack(engine))
         return found[1]
+
+    def _opened(self, store: Path | str | None, run: str | None) -> Database:
+        return Database(MEMORY if store is None else store)
 
     def _stack(self, engine: Engine) -> Engine:
         return recorded(engine, self._ledger, self._meter, self._flights)
@@ -150,9 +152,10 @@ class Run:
 
 
 class Replay(Run):
-    """A run derived once more from its record: nothing is asked, and its store is only read.
+    """A run derived once more from its record: no engine is asked, and its store is only read.
 
-    What it finds is kept in a copy that lasts as long as this object.
+    What it finds is kept in memory. Code of the user's own whose result was recorded is not called; a call of it that
+    raised has no record, and is made again.
 
     Args:
         store: The file that keeps it.
@@ -160,25 +163,28 @@ class Replay(Run):
     """
 
     def __init__(self, store: Path, run: str) -> None:
-        self._folder = TemporaryDirectory(prefix="wordgrad-")
-        copy = Path(self._folder.name) / "runs.db"
-        with Database(store) as database:
-            database.copy(copy)
-        super().__init__(copy, resume=run)
-        runs.forget_findings(self._database, self.id)
+        super().__init__(store, resume=run)
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        super().__exit__(kind, error, trace)
-        self._folder.cleanup()
+    def _opened(self, store: Path | str | None, run: str | None) -> Database:
+        assert store is not None and run is not None, "both are given"  # noqa: PT018 - one fact
+        memory = Database(MEMORY)
+        try:
+            with Database(store) as database:
+                runs.copy_record(database, memory, runs.find(database, run).id)
+        except BaseException:
+            memory.close()
+            raise
+        return memory
 
     def _stack(self, engine: Engine) -> Engine:
-        return replayed(engine, self._ledger, self._flights)
+        return replayed(engine, self._ledger)
 
     async def record(self, *, index: Index, name: str, source: str, inputs: str, value: JSON) -> None:
         """Refuse: the run has the results of all impure functions that it called."""
         place = ".".join(map(str, index))
         raise StoreError(
-            f"the program changed: {name} is called at {place}, and the run recorded no result of it there"
+            f"the program changed: {name} is called at {place}, and the run recorded no result of it there. Replay it "
+            "with the program, the data and the settings that made it"
         )
 
     def found(self) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:

@@ -24,7 +24,7 @@ app.command("optimize")(optimize.optimize)
 app.command("doctor")(doctor.doctor)
 app.command("eval")(evaluate.evaluate)
 app.command("estimate")(evaluate.estimate)
-app.add_typer(runs.app, name="runs", help="Look at runs, resume them, take their texts.")
+app.add_typer(runs.app, name="runs", help="Look at runs, resume and replay them, take their texts.")
 app.add_typer(models.app, name="models", help="Weights of the embedded engine.")
 
 _INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shlex
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,12 +92,12 @@ def default_engine(settings: Config, console: Console) -> str | None:
     return spec
 
 
-def engines(settings: Config, default: str | None) -> jobs.EngineOf:
-    """Make the engines of a configuration; what is wrong with one is said now."""
+def engines(settings: Config, default: str | None, *, keyless: bool = False) -> jobs.EngineOf:
+    """Make the engines of a configuration; what is wrong with one is said now. `keyless` as for `get_engine`."""
 
     @functools.cache  # one for tables that say the same, as get_engine gives: limits are an engine's
     def made(spec: str, price: PriceTable | None, *limits: int | None) -> Engine:
-        engine = get_engine(spec)
+        engine = get_engine(spec, keyless=keyless)
         if price is not None:
             engine = Priced(engine, price.price())
         in_flight, requests, tokens = limits
@@ -174,7 +174,9 @@ def finish(
         with Screen(console, lambda: run.usage) as screen:
             watcher = Journal(run, screen)
             watcher.keep(job.task.program.parameters)
-            outcome = jobs.run(job, seed=seed, watcher=watcher, allowance=Allowance(run))
+            outcome = jobs.run(
+                job, seed=seed, watcher=watcher, allowance=Allowance(run), ends=ended_with(run.noted("end"))
+            )
         totals = run.usage
         report = summarised(run.id, outcome, totals)
         run.note("end", report)
@@ -234,7 +236,7 @@ def summarised(run_id: str, outcome: Outcome, totals: Totals) -> dict[str, objec
             "start": outcome.test_start.mean,
             "end": None if outcome.test_end is None else outcome.test_end.mean,
         },
-        "gain": None if outcome.gain is None else _gain(outcome.gain),
+        "gain": None if outcome.gain is None else _claimed(outcome.gain),
         "validation": {
             "n": 0 if first is None else first.n,
             "start": None if first is None else first.start,
@@ -249,14 +251,19 @@ def summarised(run_id: str, outcome: Outcome, totals: Totals) -> dict[str, objec
     }
 
 
-def _gain(gain: Gain) -> dict[str, object]:
+def ended_with(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The texts of each end."""
+    return [{each["name"]: each["end"] for each in report["variables"]} for report in reports]
+
+
+def _claimed(gain: Gain) -> dict[str, object]:
     claim = gain.claim
     return {
         "difference": claim.difference,
         "low": claim.low,
         "high": claim.high,
         "p": claim.p,
-        "proved": claim.proved,
+        "proved": gain.proved,
         "better": claim.better,
         "worse": claim.worse,
         "chance": gain.chance,

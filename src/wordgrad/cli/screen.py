@@ -145,13 +145,15 @@ def summary(outcome: Outcome, totals: Totals, console: Console) -> None:
 def gained(gain: Gain) -> str:
     """What the test rows prove, or how far they are from a proof."""
     claim = gain.claim
-    counted = f"{claim.better} rows better, {claim.worse} worse"
-    if claim.proved:
-        surely = f"at least {100 * claim.low:.1f} with {1 - claim.alpha:.0%} confidence"
-        return f"a gain of {100 * claim.difference:.1f} points, {surely}: {counted}"
-    found = f"{100 * claim.difference:+.1f} points, which {claim.n} rows do not prove: {counted}"
+    unjudged = f", {claim.excluded} not judged" if claim.excluded else ""
+    rows = f"rows: {claim.better} better, {claim.worse} worse, {claim.n - claim.differ} alike{unjudged}"
+    points = f"{100 * claim.difference:+.1f} points"
+    if gain.proved:
+        return f"{points}, and at least {100 * claim.low:+.1f} with {1 - claim.alpha:.0%} confidence ({rows})"
+    if not gain.first:
+        return f"{points}; another end met these rows before, so they prove nothing more ({rows})"
     more = "" if gain.needed is None else f"; {gain.needed} more rows on which the two disagree would likely decide"
-    return f"{found}, so the new text is better with a chance of {gain.chance:.0%}{more}"
+    return f"{points}, not proved: better than the start with a chance of {gain.chance:.0%}{more} ({rows})"
 
 
 def _row(scores: Scores | None) -> tuple[str, str]:

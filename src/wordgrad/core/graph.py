@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from wordgrad.core.function import Node
@@ -27,6 +26,8 @@ class Step:
     """None for one whose call failed."""
     output: str | None
     """None where the call failed."""
+    error: str | None
+    """Why it failed: the message of the first call before it that did."""
     calls: tuple[EngineCall, ...]
     """What was sent and received, word for word."""
 
@@ -56,9 +57,7 @@ def ancestors(roots: Iterable[Variable], *, trainable: bool = False) -> list[Var
 
 def trace(variable: Variable) -> list[Step]:
     """Each call behind `variable` in creation order. Blocks until it is computed, or has failed."""
-    if isinstance(variable._state, Pending):  # noqa: SLF001 - same package
-        with suppress(NodeError):
-            variable._state.result()  # noqa: SLF001 - same package
+    _error(variable._state)  # noqa: SLF001 - same package
     made = [(each, each.grad_fn) for each in ancestors([variable])]
     nodes = sorted(((node, each) for each, node in made if node is not None), key=lambda pair: pair[0].index)
     return [_step(node, each) for node, each in nodes]
@@ -72,12 +71,23 @@ def _step(node: Node, variable: Variable) -> Step:
         role=node.role,
         inputs=tuple(_text(_known(each.state)) for each in node.inputs),
         output=_text(result),
+        error=_error(variable._state),  # noqa: SLF001 - same package
         calls=() if result is None else result.calls,
     )
 
 
 def _known(state: Result | Pending[Result]) -> Result | None:
     return state.peek() if isinstance(state, Pending) else state
+
+
+def _error(state: Result | Pending[Result]) -> str | None:
+    """Wait, and say what went wrong."""
+    if isinstance(state, Pending):
+        try:
+            state.result()
+        except NodeError as error:
+            return str(error)
+    return None
 
 
 def _text(result: Result | None) -> str | None:

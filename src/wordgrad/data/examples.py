@@ -48,6 +48,8 @@ def _records(source: Any) -> Iterable[object]:  # noqa: ANN401 - of packages tha
     if hasattr(source, "to_dicts"):  # polars
         return source.to_dicts()  # type: ignore[no-any-return]
     if hasattr(source, "to_dict") and hasattr(source, "columns"):  # pandas
+        if not source.columns.is_unique:
+            raise UsageError("two columns of the frame have the same name")
         return source.to_dict("records")  # type: ignore[no-any-return]
     if not isinstance(source, Iterable):
         raise UsageError(f"a {type(source).__name__} holds no examples: pass a path, a frame, or a list of mappings")

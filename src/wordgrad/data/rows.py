@@ -32,7 +32,10 @@ class Row:
         Raises:
             UsageError: A value has no JSON form, as an image has none.
         """
-        return cls({str(name): _json(value, place, str(name)) for name, value in record.items()}, place)
+        columns = {str(name): _json(value, place, str(name)) for name, value in record.items()}
+        if len(columns) < len(record):
+            raise UsageError(f"{place}: two columns have the same name")
+        return cls(columns, place)
 
     def __getitem__(self, column: str) -> JSON:
         """The value of a column.
@@ -113,12 +116,12 @@ def _csv(path: Path) -> Iterator[Row]:
 
 def _parquet(path: Path) -> Iterator[Row]:
     try:
-        parquet = import_module("pyarrow.parquet")
+        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
         raise UsageError(f"{path}: a .parquet file is read by pyarrow: pip install 'wordgrad[parquet]'") from error
     try:
         records = parquet.read_table(path).to_pylist()
-    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+    except (OSError, ValueError, OverflowError, arrow.ArrowException) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
     for number, record in enumerate(records, start=1):
         yield Row.of(record, f"{path.name}:{number}")
@@ -135,9 +138,23 @@ def _json(value: Any, place: str, column: str) -> JSON:  # noqa: ANN401 - what a
         return {str(name): _json(each, place, column) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_json(each, place, column) for each in value]
-    if hasattr(value, "tolist"):  # numpy's, which frames hold
-        return _json(value.tolist(), place, column)
-    raise UsageError(f"{place}: column {column!r} holds a {type(value).__name__}, which has no JSON form: leave it out")
+    if hasattr(value, "dtype"):  # numpy's, which frames hold
+        return _of_numpy(value, place, column)
+    what = value if isinstance(value, float) else f"a {type(value).__name__}"
+    raise UsageError(
+        f"{place}: column {column!r} holds {what}, which has no JSON form: mend it, or leave the column out"
+    )
+
+
+def _of_numpy(value: Any, place: str, column: str) -> JSON:  # noqa: ANN401 - of a package that may not be there
+    if value.shape:
+        return [_json(each, place, column) for each in value]
+    if value.dtype.kind == "M":  # a time, whose .item() would be a count of nanoseconds
+        return None if str(value) == "NaT" else str(value)
+    plain = value.item()
+    if type(plain) is type(value):
+        raise UsageError(f"{place}: column {column!r} holds a {value.dtype}, which has no JSON form: leave it out")
+    return _json(plain, place, column)
 
 
 def require_columns(rows: Sequence[Row], columns: Sequence[str]) -> None:

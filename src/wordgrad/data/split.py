@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from wordgrad.data.examples import examples as read
@@ -23,11 +24,29 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Splits:
-    """Examples for training, validation and test, without one in common; each in the order that they came in."""
+    """Examples for training, validation and test, each in the order that they came in."""
 
     train: Sequence[Row]
     validation: Sequence[Row]
     test: Sequence[Row]
+
+    def save(self, folder: Path | str) -> None:
+        """Write train.jsonl, validation.jsonl and test.jsonl; the folder is made where it is missing.
+
+        Raises:
+            UsageError: One of the files is there already: nothing was written.
+        """
+        files = {Path(folder) / f"{name}.jsonl": rows for name, rows in self._parts().items()}
+        there = [str(path) for path in files if path.exists()]
+        if there:
+            raise UsageError(f"{' and '.join(there)} stands there already: remove it, or name another folder")
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for path, rows in files.items():
+            lines = [json.dumps(dict(row.columns), ensure_ascii=False) for row in rows]
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+    def _parts(self) -> dict[str, Sequence[Row]]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def require_disjoint(self, column: str | None = None) -> None:
         """Check that no two splits share an example: a test on what was trained on says nothing.
@@ -40,7 +59,7 @@ class Splits:
         """
         seen: dict[str, tuple[str, Row]] = {}
         repeated = []
-        for split, rows in (("train", self.train), ("validation", self.validation), ("test", self.test)):
+        for split, rows in self._parts().items():
             for row in rows:
                 other, first = seen.setdefault(_key(dict(row.columns) if column is None else row[column]), (split, row))
                 if other != split:
@@ -61,6 +80,7 @@ def split(
     validation: float = 0.4,
     test: float = 0.3,
     by: str | None = None,
+    input: str | None = None,  # noqa: A002 - as the key in [data]
     seed: int = 0,
 ) -> Splits:
     """Divide examples at random; the same seed divides the same examples alike.
@@ -70,8 +90,9 @@ def split(
         train: The share to learn from. A prompt needs few; choosing and proving need many.
         validation: The share to choose by.
         test: The share for the report. The three are more than 0, and add up to 1.
-        by: A column whose equal values are not divided: a customer, a conversation, a document. Large groups make the
-            shares uneven.
+        by: A column whose equal values are not divided: a customer, a conversation, a document. None and "" are no
+            value, and stand alone. Large groups make the shares uneven.
+        input: The column of what is asked, which no two parts may have in common; all columns together where None.
         seed: Of the order in which they are dealt out.
 
     Raises:
@@ -82,17 +103,17 @@ def split(
     if min(shares.values()) <= 0 or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
         raise UsageError(f"{train=}, {validation=}, {test=}: give three shares above 0 that add up to 1")
     rows = read(examples)
-    groups = _grouped(rows, None if by is None else lambda row: _key(row[by]))
+    groups = _grouped(rows, None if by is None else lambda row: None if row[by] in (None, "") else _key(row[by]))
     dealt = _dealt(groups, [each * len(rows) for each in shares.values()], random.Random(f"split {seed}"))  # noqa: S311 - no secret
     parts = {name: [rows[place] for place in places] for name, places in zip(shares, dealt, strict=True)}
     empty = [name for name, part in parts.items() if not part]
     if empty:
+        grouped, smaller = ("", "") if by is None else (f" in {len(groups)} groups", ", or choose smaller groups")
         raise UsageError(
-            f"{len(rows)} examples in {len(groups)} groups leave nothing for {' and '.join(empty)}: add examples, or "
-            "choose smaller groups"
+            f"{len(rows)} examples{grouped} leave nothing for {' and '.join(empty)}: add examples{smaller}"
         )
     splits = Splits(**parts)
-    splits.require_disjoint()
+    splits.require_disjoint(input)
     return splits
 
 
@@ -120,8 +141,8 @@ def divide(
         seed: Of the run.
         share: For confirmation, from 0.4 to 0.8. Half is the default: in the simulations of docs/statistics.md the
             texts that runs end with are best there.
-        group: What rows have in common that must not stand on both sides: a customer, a conversation, the input itself.
-            Large groups make the shares uneven.
+        group: What rows have in common that must not stand on both sides: a customer, a conversation, the input itself;
+            None for a row that stands alone. Large groups make the shares uneven.
 
     Raises:
         UsageError: The share is none of these, or one part would be empty.
@@ -146,7 +167,8 @@ def _grouped(rows: Sequence[RowT], group: Callable[[RowT], Hashable] | None) -> 
     """The places of the rows, by what they have in common; each alone where nothing is said."""
     groups: dict[Hashable, list[int]] = {}
     for place, row in enumerate(rows):
-        groups.setdefault(place if group is None else group(row), []).append(place)
+        key = None if group is None else group(row)
+        groups.setdefault(("alone", place) if key is None else ("group", key), []).append(place)
     return list(groups.values())
 
 

@@ -14,12 +14,13 @@ _ANTHROPIC = "claude-"
 _making = threading.Lock()  # functools.cache alone makes one for each thread that asks at the same time
 
 
-def get_engine(spec: str | Engine) -> Engine:
+def get_engine(spec: str | Engine, *, keyless: bool = False) -> Engine:
     """The engine that a spec names; one for each spec in a process. An Engine is given back as it is.
 
     Args:
         spec: "local", "local:/path/to/model.gguf", "gpt-4o", "openai:NAME", "openai:NAME@http://host/v1",
             "anthropic:NAME", or "PLUGIN:NAME" for an entry point of the group `wordgrad.engines`.
+        keyless: Make it where no key is set, too: one that will not be asked.
 
     Raises:
         UsageError: The spec names none, its key is not set, its extra is not installed, or the object is no Engine.
@@ -27,7 +28,7 @@ def get_engine(spec: str | Engine) -> Engine:
     if not isinstance(spec, str):
         return _checked(spec)
     with _making:
-        return _made(spec)
+        return _made(spec, keyless)
 
 
 def _checked(engine: Engine) -> Engine:
@@ -43,16 +44,16 @@ def _checked(engine: Engine) -> Engine:
 
 
 @functools.cache
-def _made(spec: str) -> Engine:
+def _made(spec: str, keyless: bool) -> Engine:  # noqa: FBT001 - the cache's key
     kind, colon, name = spec.partition(":")
     if colon and not name:
         raise UsageError(f"the engine {spec!r} names no model: write {spec}{'PATH' if kind == 'local' else 'NAME'}")
     if kind == "local":
         return _local(name if colon else None)
     if kind == "anthropic" or (not colon and spec.startswith(_ANTHROPIC)):
-        return _anthropic(spec, name if colon else spec)
+        return _anthropic(spec, name if colon else spec, keyless=keyless)
     if kind == "openai" or not colon:
-        return _openai(spec, name if colon else spec)
+        return _openai(spec, name if colon else spec, keyless=keyless)
     plugin = plugins.find(plugins.ENGINES, kind)
     if plugin is None:
         raise UsageError(
@@ -70,7 +71,7 @@ def _local(path: str | None) -> Engine:
     return LocalEngine(path)
 
 
-def _openai(spec: str, name: str) -> Engine:
+def _openai(spec: str, name: str, *, keyless: bool) -> Engine:
     from wordgrad.engines.openai import OFFICIAL, OpenAIEngine  # noqa: PLC0415 - the SDK takes a second to import
 
     model, at, address = name.partition("@")
@@ -87,20 +88,20 @@ def _openai(spec: str, name: str) -> Engine:
             )
         # Its price is not known: another server's may share no more than the model's name with the one that is listed.
         return OpenAIEngine(spec, model, base_url=address.rstrip("/"), api_key=settings.api_key or "")
-    if settings.openai_api_key is None:
+    if settings.openai_api_key is None and not keyless:
         raise UsageError(f"the engine {spec!r} needs a key: set OPENAI_API_KEY")
-    return OpenAIEngine(spec, model, base_url=OFFICIAL, api_key=settings.openai_api_key, price=_price(model))
+    return OpenAIEngine(spec, model, base_url=OFFICIAL, api_key=settings.openai_api_key or "", price=_price(model))
 
 
-def _anthropic(spec: str, model: str) -> Engine:
+def _anthropic(spec: str, model: str, *, keyless: bool) -> Engine:
     key = Settings().anthropic_api_key
-    if key is None:
+    if key is None and not keyless:
         raise UsageError(f"the engine {spec!r} needs a key: set ANTHROPIC_API_KEY")
     try:
         from wordgrad.engines.anthropic import AnthropicEngine  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise UsageError(f'the engine {spec!r} needs an extra: run `pip install "wordgrad[anthropic]"`') from error
-    return AnthropicEngine(spec, model, api_key=key, price=_price(model))
+    return AnthropicEngine(spec, model, api_key=key or "", price=_price(model))
 
 
 def _price(model: str) -> Price | None:

@@ -36,9 +36,9 @@ def recorded(engine: Engine, ledger: Ledger, meter: Meter, flights: dict[str, Fl
     return Replayed(Cached(Breaker(Retried(sent, ledger)), ledger, flights), ledger)
 
 
-def replayed(engine: Engine, ledger: Ledger, flights: dict[str, Flight]) -> Engine:
-    """The stack of a run that is derived once more: what the ledger does not hold is an error."""
-    return Replayed(Cached(Unrecorded(engine), ledger, flights), ledger)
+def replayed(engine: Engine, ledger: Ledger) -> Engine:
+    """The stack of a run that is derived once more: a call that the ledger does not hold is an error."""
+    return Replayed(Unrecorded(engine), ledger)
 
 
 def _limited(engine: Engine) -> Limited:

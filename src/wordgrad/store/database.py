@@ -91,11 +91,6 @@ class Database:
         with self._reading.lock, _named(self.path):
             return self._reading.connection.execute(sql, parameters).fetchall()
 
-    def copy(self, path: Path) -> None:
-        """Write all that is committed to a new file, as SQLite's backup does: others may go on writing."""
-        with self._reading.lock, _named(self.path), contextlib.closing(sqlite3.connect(path)) as target:
-            self._reading.connection.backup(target)
-
     def _check_process(self) -> None:
         # Before any lock: a child has no writer, and a lock that another thread held at the fork is never let go there.
         if os.getpid() != self._pid:

@@ -163,14 +163,28 @@ def add_version(connection: sqlite3.Connection, run: str, variable: str, version
     )
 
 
-def forget_findings(database: Database, run: str) -> None:
-    """Forget what a run found, and keep what it was told: it will be derived once more."""
+def copy_record(source: Database, target: Database, run: str) -> None:
+    """Copy into a new store what a run was told and what it was answered, without what it found."""
+    rows = {
+        "texts": source.read(
+            "SELECT * FROM texts WHERE hash IN (SELECT request FROM attempts WHERE run = ?1 UNION "
+            "SELECT reply FROM attempts WHERE run = ?1 UNION SELECT value FROM results WHERE run = ?1)",
+            run,
+        ),
+        "runs": source.read("SELECT * FROM runs WHERE id = ?", run),
+        "events": source.read("SELECT * FROM events WHERE run = ? AND kind NOT IN ('step', 'end')", run),
+        **{
+            table: source.read(f"SELECT * FROM {table} WHERE run = ?", run)  # noqa: S608 - constants
+            for table in ("attempts", "places", "results")
+        },
+    }
 
     def change(connection: sqlite3.Connection) -> None:
-        connection.execute("DELETE FROM versions WHERE run = ?", (run,))
-        connection.execute("DELETE FROM events WHERE run = ? AND kind IN ('step', 'end')", (run,))
+        for table, found in rows.items():
+            for each in found:
+                connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(each))})", tuple(each))  # noqa: S608
 
-    database.write(change).result()
+    target.write(change).result()
 
 
 def remove(database: Database, run: str) -> None:
@@ -186,8 +200,13 @@ def remove(database: Database, run: str) -> None:
     database.write(change).result()
 
 
-_LAST = "(SELECT body FROM events e WHERE e.run = r.id AND e.kind = '{0}' ORDER BY e.id DESC LIMIT 1) AS [{0}]"
-_SELECT = f"SELECT r.*, {_LAST.format('end')}, {_LAST.format('status')} FROM runs r"  # noqa: S608 - constants
+_LAST = "(SELECT {1} FROM events e WHERE e.run = r.id AND e.kind = '{0}' ORDER BY e.id DESC LIMIT 1)"
+_OPENED = _LAST.format("status", "e.id").replace("ORDER", "AND json_extract(body, '$.status') = 'running' ORDER")
+# The report of an end from which the run went on is none.
+_SELECT = (
+    f"SELECT r.*, CASE WHEN {_LAST.format('end', 'e.id')} > coalesce({_OPENED}, 0) THEN {_LAST.format('end', 'body')} "  # noqa: S608 - constants
+    f"END AS [end], {_LAST.format('status', 'body')} AS status FROM runs r"
+)
 
 
 def _row(row: sqlite3.Row) -> RunRow:

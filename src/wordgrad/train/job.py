@@ -67,13 +67,21 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
-    """What the sealed test rows say of the end. The search has not seen them, and only one text met them."""
+    """What the sealed test rows say of the end; the search has not seen them."""
 
     claim: Claim
+    first: bool
+    """Whether no other end met these rows before: a run that goes on after its end may look at them again, and then the
+    claim promises nothing."""
     chance: float
     """How likely the end is the better one, by these rows alone."""
     needed: int | None
     """More rows on which the two disagree that would likely decide it; None where it is decided, or none would."""
+
+    @property
+    def proved(self) -> bool:
+        """Whether the end is better than the start, at the claim's alpha."""
+        return self.first and self.claim.proved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +184,9 @@ def read_splits(config: Config) -> Splits:
     return splits
 
 
-def run(job: Job, *, seed: int, watcher: Watcher, allowance: Allowance) -> Outcome:
+def run(
+    job: Job, *, seed: int, watcher: Watcher, allowance: Allowance, ends: Sequence[Mapping[str, str]] = ()
+) -> Outcome:
     """Score the start on the test rows, search, score the end on the same rows.
 
     Args:
@@ -184,6 +194,7 @@ def run(job: Job, *, seed: int, watcher: Watcher, allowance: Allowance) -> Outco
         seed: Of batches and of the order of validation rows.
         watcher: Told what happens.
         allowance: Asked before each step.
+        ends: The texts that the run ended with before it was resumed.
 
     Raises:
         BudgetExceeded: Spent before even the start was scored.
@@ -229,17 +240,20 @@ def run(job: Job, *, seed: int, watcher: Watcher, allowance: Allowance) -> Outco
         test_start=test_start,
         test_end=test_end,
         search=search,
-        gain=None if test_end is None or end == start else _gain(job.task.paired(test_start, test_end), seed),
+        gain=None
+        if test_end is None or end == start
+        else _gained(job.task.paired(test_start, test_end), seed, first=all(each in (start, end) for each in ends)),
         spent=spent,
     )
 
 
-def _gain(pairs: Pairs, seed: int) -> Gain:
+def _gained(pairs: Pairs, seed: int, *, first: bool) -> Gain:
     rng = random.Random(f"gain {seed}")  # noqa: S311 - no secret
     found = claim(pairs, rng=rng)
     undecided = pairs.binary and not found.proved
     return Gain(
         claim=found,
+        first=first,
         chance=chance_better(pairs, rng=rng),
         needed=disagreements_needed(found.better, found.worse) if undecided else None,
     )
