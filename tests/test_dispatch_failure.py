@@ -695,6 +695,21 @@ def test_calls_after_the_end_are_told_so() -> None:
     assert out == "cancelled: the interpreter is exiting\n" * 2
 
 
+def test_a_program_that_looked_a_name_up_ends_in_silence() -> None:
+    """The event loop's own threads, which resolve names, stand in nobody's way at the end."""
+    out, err = ran("""
+        import asyncio
+
+        @wg.function
+        async def found():
+            return len(await asyncio.get_running_loop().getaddrinfo("127.0.0.1", 80)) > 0
+
+        print(found().value)
+    """)
+
+    assert (out, err) == ("True\n", "")
+
+
 def test_a_program_without_calls_ends_in_silence() -> None:
     """Loading the library and ending is no event."""
     assert ran("wg.Variable, wg.map") == ("", "")

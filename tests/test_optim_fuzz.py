@@ -79,8 +79,9 @@ WHOLE = Recipe(form="whole", place=0.0, piece="I'm sorry, I can't help with that
 def sound(value: str, recipes: tuple[Recipe, Recipe]) -> bool:
     """Whether a value is the text that the model meant, at most with a recipe's piece in it, and nothing of the prompt."""
     value.encode()
-    # A piece that stands between a mark and its line break makes that break a part of the text.
-    longest = len(GOOD) + len("\n") + max(len(each.piece) for each in recipes)
+    # A piece that stands between a mark and its line break makes that break a part of the text; a quotation mark behind
+    # the backslash of an escape makes the escape's five letters text.
+    longest = len(GOOD) + len("u3048") + max(len(each.piece) for each in recipes)
     return value.count("{question}") == 1 and "Write the whole new" not in value and len(value) <= longest
 
 
@@ -93,6 +94,7 @@ def test_hostile_replies(schema: bool) -> None:
     @settings(max_examples=1_700, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(st.tuples(RECIPES, RECIPES), st.tuples(RECIPES, RECIPES))
     @example((WHOLE, WHOLE), (replace(WHOLE, form="pierced", place=0.796875), WHOLE))
+    @example((WHOLE, WHOLE), (replace(WHOLE, form="pierced", place=0.7265625, piece='"'), WHOLE))
     def stepped(first: tuple[Recipe, Recipe], second: tuple[Recipe, Recipe]) -> None:
         """Each parameter gets a reply and, where that is no use, another one."""
         nonlocal sent, applied

@@ -62,7 +62,7 @@ print(json.dumps([seconds, heavy, threading.active_count()]))
 def test_calls_need_no_fork() -> None:
     """Where a process cannot fork (Windows) calls are made all the same."""
     script = """
-import logging, os, random  # the standard library's own hooks
+import asyncio, logging, os, random  # the standard library's own hooks
 del os.register_at_fork
 import wordgrad as wg
 from wordgrad.testing import RuleEngine

@@ -859,7 +859,8 @@ with wg.Run(sys.argv[1]):
     print(wg.llm_call(None, "here?", engine=engine).value)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "runs.db")],
+        # From Python 3.12 on the interpreter warns of any fork beside a thread.
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, str(tmp_path / "runs.db")],
         capture_output=True,
         text=True,
         timeout=60,

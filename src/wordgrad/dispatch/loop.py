@@ -69,8 +69,14 @@ class Dispatcher:
                 self._hear()
 
     def _main(self) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
+        try:
             anyio.run(self._pump)
+        except asyncio.CancelledError:
+            pass
+        except RuntimeError:  # pragma: no cover - at the end of a process
+            # asyncio ends the threads that looked names up by means of another one, which Python 3.12 refuses by then.
+            if self._broken is None:
+                raise
 
     async def _pump(self) -> None:
         self.loop = asyncio.get_running_loop()
