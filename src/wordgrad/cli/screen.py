@@ -146,10 +146,10 @@ def gained(gain: Gain) -> str:
     """What the test rows prove, or how far they are from a proof."""
     claim = gain.claim
     unjudged = f", {claim.excluded} not judged" if claim.excluded else ""
-    rows = f"rows: {claim.better} better, {claim.worse} worse, {claim.n - claim.differ} alike{unjudged}"
+    rows = f"rows: {claim.better} better, {claim.worse} worse{unjudged}"
     points = f"{100 * claim.difference:+.1f} points"
     if gain.proved:
-        return f"{points}, and at least {100 * claim.low:+.1f} with {1 - claim.alpha:.0%} confidence ({rows})"
+        return f"{points}, at least {100 * claim.low:+.1f} with {1 - claim.alpha:.0%} confidence ({rows})"
     if not gain.first:
         return f"{points}; another end met these rows before, so they prove nothing more ({rows})"
     more = "" if gain.needed is None else f"; {gain.needed} more rows on which the two disagree would likely decide"
