@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
+import anyio
 import pytest
 
 import wordgrad as wg
@@ -856,6 +857,30 @@ def test_an_examples_gradient_is_replaced_by_its_retry() -> None:
         loss.backward()
 
     assert texts(system) == ["Be exact."]
+
+
+@pytest.mark.anyio
+async def test_two_passes_at_once_are_one_too_many() -> None:
+    """A loss is used once, also where a second pass begins before the first has ended: it asks nobody."""
+    model, system = Model(latency_s=1.0), prompt()
+    loss = judged(model, wg.BlackboxLLM(model, system)("What?"))
+    await loss
+    outcomes: list[object] = []
+
+    async def goes() -> None:
+        with wg.backward_engine(model):
+            try:
+                outcomes.append(await loss.abackward())
+            except wg.GraphError as error:
+                outcomes.append(str(error).split(":")[0])
+
+    with anyio.fail_after(LIMIT_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(goes)
+            group.start_soon(goes)
+
+    assert outcomes == ["backward() was already called from this 'judgement by TextLoss'", None]
+    assert (model.count("backward"), len(system.gradients)) == (1, 1)
 
 
 @pytest.mark.anyio

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
@@ -91,19 +92,32 @@ def _prepared(
     index = dispatch.next_index()
 
     async def work() -> None:
-        seeds = [each for root in roots for each in await _seeds(root, said)]
-        for each in given:
-            await _settled(each)  # a sum stands for its losses, and may be read afterwards as they may
-        traces = _traces(seeds, index)
-        propagate = _walked if strategy is None else strategy.propagate
-        await dispatch.together([partial(propagate, trace) for trace in traces])
-        for trace in traces:
-            trace.publish()
-        if feedback is None and not retain_graph:
-            for root in roots:
-                root._spent = True  # noqa: SLF001 - same package
+        with _used_up(roots) if feedback is None and not retain_graph else nullcontext():
+            seeds = [each for root in roots for each in await _seeds(root, said)]
+            for each in given:
+                await _settled(each)  # a sum stands for its losses, and may be read afterwards as they may
+            traces = _traces(seeds, index)
+            propagate = _walked if strategy is None else strategy.propagate
+            await dispatch.together([partial(propagate, trace) for trace in traces])
+            for trace in traces:
+                trace.publish()
 
     return work
+
+
+@contextmanager
+def _used_up(roots: Sequence[Variable]) -> Generator[None]:
+    """Losses serve for one pass: from its start, so that another at the same time is refused, unless it fails."""
+    for root in roots:
+        _check(root, judged=True)
+    for root in roots:
+        root._spent = True  # noqa: SLF001 - same package
+    try:
+        yield
+    except BaseException:
+        for root in roots:
+            root._spent = False  # noqa: SLF001 - same package
+        raise
 
 
 def _parts(roots: Sequence[Variable]) -> list[Variable]:
