@@ -147,8 +147,9 @@ class Project:
 
     def engine(self, engine: RuleEngine | Callable[[str], RuleEngine]) -> None:
         """Who answers to every spec."""
-        make = (lambda _, **__: engine) if isinstance(engine, RuleEngine) else (lambda spec, **_: engine(spec))
-        self.monkeypatch.setattr("wordgrad.cli.optimize.get_engine", make)
+        make = (lambda _: engine) if isinstance(engine, RuleEngine) else engine
+        for name in ("get_engine", "unasked_engine"):
+            self.monkeypatch.setattr(f"wordgrad.cli.optimize.{name}", make)
 
     def run(self, *arguments: object) -> tuple[int, str, str]:
         """`wordgrad` with these arguments: exit code, stdout, stderr."""

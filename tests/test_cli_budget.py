@@ -246,3 +246,14 @@ def test_the_default_store_needs_no_mention(project: Project, monkeypatch: pytes
 
     assert "--store" not in out
     assert (project.folder / "wordgrad" / "runs.db").exists()
+
+
+def test_a_refused_resume_changes_nothing(project: Project) -> None:
+    """A limit that cannot hold is refused, and the run has ended as it had."""
+    run = told(project, "--budget-calls", "30")[1]["run"]
+    before = project.json("runs", "list")
+    code, _, err = project.run("runs", "resume", run, "--budget-usd", "5")
+
+    assert (code, "price is not known" in err) == (2, True)
+    assert project.json("runs", "list") == before
+    assert before[0]["report"]["status"] == "budget"

@@ -85,6 +85,7 @@ def test_what_numpy_holds_is_json() -> None:
         (pd.DataFrame([[1, 2]], columns=["q", "q"]), "two columns of the frame have the same name"),
         ([{1: "a", "1": "b"}], "example 1: two columns have the same name"),
         ([{"q": np.longdouble(1)}], "example 1: column 'q' holds a .*, which has no JSON form"),
+        ([{"q": np.timedelta64(90, "ns")}], "example 1: column 'q' holds a timedelta64, which has no JSON form"),
         ("none.csv", "none.csv cannot be read: No such file"),
     ],
 )

@@ -44,6 +44,41 @@ def test_a_start_that_can_learn(project: Project) -> None:
     assert found["verdict"].startswith(
         "6 of 6 rows fail both times: there is something to learn, and 60 test rows prove"
     )
+    assert (found["differ"], found["unjudged"]) == (1.0, 0)
+
+
+def test_few_rows_prove_a_large_gain(project: Project) -> None:
+    """Where nearly all rows fail, five are enough: what fails may differ."""
+    found = project.json("doctor", project.config)
+
+    assert (found["test_rows"], found["worthwhile"]) == (5, True)
+
+
+def test_a_score_that_changes_and_passes_is_no_failure(project: Project) -> None:
+    """Where every row passes both times there is nothing to gain, however the scores differ."""
+    (project.folder / "own_near.py").write_text(
+        "import itertools\n\nturn = itertools.cycle([0.8, 0.9, 1.0])\n\n\ndef near(output, target):\n"
+        "    return next(turn)\n"
+    )
+    lines = '[metric]\nkind = "function"\nfunction = "own_near:near"\npassing = 0.7\n\n[search]'
+    project.change("[search]", lines)
+    project.rows("validation", [f"held{number}" for number in range(7)])  # no multiple of the cycle
+    found = project.json("doctor", project.config)
+
+    assert (found["failing"], found["flipped"], found["unsteady"] > 0) == (0, 0, True)
+    assert found["verdict"].startswith("nothing to gain")
+
+
+def test_rows_that_cannot_be_judged_are_counted(project: Project) -> None:
+    """They are in no score, and the page says how many they are."""
+    (project.folder / "own_odd.py").write_text(
+        "import wordgrad as wg\n\n\ndef odd(output, target):\n"
+        "    return wg.Score(None if output[-1] in '024' else 1.0)\n"
+    )
+    project.change("[search]", '[metric]\nkind = "function"\nfunction = "own_odd:odd"\n\n[search]')
+    _, out, _ = project.run("doctor", project.config)
+
+    assert "100.0% on 3 validation rows (3 could not be judged); between" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(
@@ -98,8 +133,27 @@ def test_a_metric_is_held_against_known_outputs(project: Project) -> None:
     assert right["known"] == 2
     assert code == 2
     line = source.count("\n") + 2
-    assert f"wordgrad.toml:{line}: metric.known: the metric fails 'yes' (score 0.0), and it is known to be good" in err
-    assert "write passes = false" in err
+    said = (
+        "of number 1, 'yes', the metric gives 0, which fails it, and it is known to be good: mend the metric, or write"
+    )
+    assert f"wordgrad.toml:{line}: metric.known: {said} passes = false" in err
+
+
+def test_a_known_output_needs_a_target_and_a_score(project: Project) -> None:
+    """What is wrong with the table is not blamed on the metric, nor is a metric blamed for more than it did."""
+    source = project.config.read_text()
+    project.config.write_text(f'{source}\n[[metric.known]]\noutput = "YES"\npasses = true\n')
+    targetless = project.run("doctor", project.config)
+    (project.folder / "own_none.py").write_text(
+        "import wordgrad as wg\n\n\ndef none(output, target):\n    return wg.Score(None)\n"
+    )
+    table = '[metric]\nkind = "function"\nfunction = "own_none:none"\n'
+    project.config.write_text(source.replace("[search]", f"{table}{KNOWN.format(output='a', passes='true')}\n[search]"))
+    scoreless = project.run("doctor", project.config)
+
+    assert (targetless[0], scoreless[0]) == (2, 2)
+    assert "metric.known: number 1 needs a target, as the rows have one" in targetless[2]
+    assert "metric.known: of number 1, 'a', the metric gives no score: mend it" in scoreless[2]
 
 
 def test_an_outage_is_no_score(project: Project) -> None:
@@ -145,6 +199,13 @@ def test_an_interval_holds_the_mean(draw: Callable[[random.Random], float], requ
     intervals = [mean_interval([draw(rng) for _ in range(50)], rng=rng) for _ in range(1_000)]
 
     assert sum(low <= mean <= high for low, high in intervals) >= 927
+
+
+def test_an_interval_is_as_narrow_as_its_scores_allow() -> None:
+    """Fifty rows, half of them right, leave 32 points; ten times as many leave 9."""
+    few, many = (mean_interval([0.0, 1.0] * half, rng=random.Random(0)) for half in (25, 250))
+
+    assert [round(each, 2) for each in (*few, *many)] == [0.36, 0.68, 0.47, 0.56]
 
 
 def test_an_interval_without_a_score_is_everything() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 import wordgrad as wg
 from project import BETTER, Project, Pupil, own_modules, project
 from stored import rows
+from wordgrad import cli
+from wordgrad.engines import unasked_engine
 from wordgrad.testing import RuleEngine
 
 __all__ = ["own_modules", "project"]
@@ -27,6 +30,21 @@ _RENAME = "UPDATE attempts SET key = 'another' WHERE purpose = 'optimize'"
 def asked(*_: object) -> Any:
     """Nobody may be asked."""
     raise AssertionError("an engine was asked")
+
+
+def raising(error: type[BaseException]) -> Callable[..., Any]:
+    """A function that ends the process, more or less."""
+
+    def end(*_: object) -> Any:
+        raise error("the process ended")
+
+    return end
+
+
+def cli_main(project: Project, *arguments: object) -> None:
+    """`wordgrad` with these arguments, whatever it raises."""
+    project.monkeypatch.setattr("sys.argv", ["wordgrad", *map(str, arguments)])
+    cli.main()
 
 
 def optimized(project: Project, *arguments: object) -> str:
@@ -94,8 +112,24 @@ def test_an_end_that_was_gone_on_from_is_not_derived(project: Project) -> None:
     project.engine(RuleEngine(asked, name="fake"))
     found = project.json("runs", "replay", run)
 
-    assert found["recorded"] - found["calls"] in {0, 5}  # the five test rows, where the search went on
-    assert found["same"]
+    assert (found["recorded"] - found["calls"], found["same"]) == (5, True)  # the five test rows
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_end_that_was_never_told_is_not_derived(
+    project: Project, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """Nor one whose scores were made when the process ended: what met the test rows is kept before it does."""
+    with monkeypatch.context() as patch:
+        patch.setattr("wordgrad.cli.optimize.summarised", raising(error))
+        with pytest.raises((error, SystemExit)):
+            cli_main(project, "optimize", project.config, "--budget-calls", 44)
+    (run,) = (each["run"] for each in project.json("runs", "list"))
+    again = project.json("runs", "resume", run, "--budget-calls", 500)
+    project.engine(RuleEngine(asked, name="fake"))
+
+    assert again["gain"]["proved"]
+    assert project.json("runs", "replay", run)["same"]
 
 
 def test_results_of_the_users_code_are_read(project: Project) -> None:
@@ -200,21 +234,13 @@ def test_a_program_that_makes_other_calls_is_told(
 
 def test_no_key_is_needed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record can be checked where nothing could be asked: the engines are made, and have no key."""
-    given = []
-
-    def make(spec: str, *, keyless: bool) -> RuleEngine:
-        given.append(keyless)
-        return Pupil()
-
-    monkeypatch.setattr("wordgrad.cli.optimize.get_engine", make)
     run = project.json("optimize", project.config)["run"]
-    asked_with = set(given)
-    given.clear()
-    project.json("runs", "replay", run)
-
-    assert (asked_with, set(given)) == ({False}, {True})
+    monkeypatch.setattr("wordgrad.cli.optimize.get_engine", asked)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    assert wg.get_engine("gpt-4o", keyless=True).model == "gpt-4o"
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+
+    assert project.json("runs", "replay", run)["same"]
+    assert [unasked_engine(spec).model for spec in ("gpt-4o", "claude-x")] == ["gpt-4o", "claude-x"]
     with pytest.raises(wg.UsageError, match="set OPENAI_API_KEY"):
         wg.get_engine("gpt-4o")
 

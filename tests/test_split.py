@@ -155,12 +155,15 @@ def test_examples_of_nobody_stand_alone() -> None:
 
 def test_splits_are_saved_as_files_that_a_run_reads(tmp_path: Path) -> None:
     """Three files in a folder that is made; none that is there is overwritten."""
-    found = wg.split([{"question": f"Größe {place}?", "n": [place]} for place in range(12)])
+    found = wg.split([{"question": f"Größe {place}?\ud800", "n": [place]} for place in range(12)])
     found.save(tmp_path / "data")
     read = [wg.examples(tmp_path / "data" / f"{name}.jsonl") for name in ("train", "validation", "test")]
     (tmp_path / "data" / "train.jsonl").unlink()
     with pytest.raises(wg.UsageError, match=r"validation\.jsonl and .*test\.jsonl stands there already"):
         found.save(tmp_path / "data")
+
+    with pytest.raises(wg.UsageError, match=r"test\.jsonl.* cannot be written: "):
+        found.save(tmp_path / "data" / "test.jsonl")
 
     assert [questions(part) for part in read] == [questions(p) for p in (found.train, found.validation, found.test)]
     assert not (tmp_path / "data" / "train.jsonl").exists()

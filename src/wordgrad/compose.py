@@ -62,6 +62,8 @@ class Run:
             self.secret = runs.secret_of(self._database, self.id)
             self._ledger = RunLedger(self._database, self.id, cache=cache)
             self._meter = _meter(self.budget, self._ledger)
+            if resume is not None:
+                self.note("status", {"status": "running"})
         except BaseException:
             self._database.close()
             raise

@@ -19,7 +19,7 @@ from wordgrad.engines.preflight import preflight
 from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
 from wordgrad.train import job as jobs
-from wordgrad.train.checkup import DIFFER, Checkup, check_metric, checkup
+from wordgrad.train.checkup import Checkup, check_metric, checkup
 from wordgrad.train.estimate import Part, estimated
 from wordgrad.train.evaluate import Scores
 from wordgrad.train.job import Job
@@ -80,9 +80,12 @@ def _as_json(found: Checkup) -> dict[str, Any]:
         "score": found.score,
         "low": found.interval.low,
         "high": found.interval.high,
+        "unjudged": found.unjudged,
         "failing": found.failing,
+        "flipped": found.flipped,
         "unsteady": found.unsteady,
         "test_rows": found.test_rows,
+        "differ": found.differ,
         "provable": found.provable,
         "worthwhile": found.worthwhile,
         "verdict": found.verdict,
@@ -93,14 +96,15 @@ def _show(found: Checkup, known: int, run_takes: Part, console: Console) -> None
     table = Table(show_header=False, box=None, pad_edge=False)
     proved = "no gain of any size" if found.provable is None else f"a gain from {100 * found.provable:.0f} points on"
     money = "" if run_takes.usd is None else f", US$ {run_takes.usd:,.2f} at most"
+    unjudged = f" ({found.unjudged} could not be judged)" if found.unjudged else ""
     within = f"between {percent(found.interval.low)} and {percent(found.interval.high)} with 95% confidence"
     for name, said in (
         ("engines", "all answer"),
         ("metric", f"right on {known} known outputs" if known else "not checked: the configuration knows no outputs"),
-        ("start", f"{percent(found.score)} on {found.rows} validation rows; {within}"),
+        ("start", f"{percent(found.score)} on {found.rows} validation rows{unjudged}; {within}"),
         ("headroom", f"{found.failing} of {found.rows} rows fail both times"),
         ("noise", f"{found.unsteady} of {found.rows} rows were scored differently the second time"),
-        ("proof", f"{found.test_rows} test rows prove {proved}, where {DIFFER:.0%} of them differ"),
+        ("proof", f"{found.test_rows} test rows prove {proved}, where {found.differ:.0%} of them differ"),
         ("a run", f"{run_takes.least:,} to {run_takes.most:,} calls, {run_takes.tokens:,} tokens at most{money}"),
     ):
         table.add_row(name, said)

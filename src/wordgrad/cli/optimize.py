@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shlex
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from wordgrad.cli.screen import Screen, print_json, summary
 from wordgrad.cli.write import replace_all
 from wordgrad.compose import Budget, Run, Totals
 from wordgrad.core.variable import Variable
-from wordgrad.engines import get_engine, llama
+from wordgrad.engines import get_engine, llama, unasked_engine
 from wordgrad.engines.choice import choose
 from wordgrad.engines.limited import Limited
 from wordgrad.engines.priced import Priced
@@ -92,12 +92,12 @@ def default_engine(settings: Config, console: Console) -> str | None:
     return spec
 
 
-def engines(settings: Config, default: str | None, *, keyless: bool = False) -> jobs.EngineOf:
-    """Make the engines of a configuration; what is wrong with one is said now. `keyless` as for `get_engine`."""
+def engines(settings: Config, default: str | None, *, unasked: bool = False) -> jobs.EngineOf:
+    """Make the engines of a configuration; what is wrong with one is said now. Unasked ones need no key."""
 
     @functools.cache  # one for tables that say the same, as get_engine gives: limits are an engine's
     def made(spec: str, price: PriceTable | None, *limits: int | None) -> Engine:
-        engine = get_engine(spec, keyless=keyless)
+        engine = (unasked_engine if unasked else get_engine)(spec)
         if price is not None:
             engine = Priced(engine, price.price())
         in_flight, requests, tokens = limits
@@ -156,6 +156,11 @@ class Journal:
         self.run.note("step", steps.recorded(step))
         self.screen.step(step)
 
+    def ending(self, values: Mapping[str, str]) -> None:
+        """Keep what met the test rows, before it does."""
+        self.run.note("ending", values)
+        self.screen.ending(values)
+
 
 def finish(
     run: Run,
@@ -174,9 +179,7 @@ def finish(
         with Screen(console, lambda: run.usage) as screen:
             watcher = Journal(run, screen)
             watcher.keep(job.task.program.parameters)
-            outcome = jobs.run(
-                job, seed=seed, watcher=watcher, allowance=Allowance(run), ends=ended_with(run.noted("end"))
-            )
+            outcome = jobs.run(job, seed=seed, watcher=watcher, allowance=Allowance(run), ends=run.noted("ending"))
         totals = run.usage
         report = summarised(run.id, outcome, totals)
         run.note("end", report)
@@ -249,11 +252,6 @@ def summarised(run_id: str, outcome: Outcome, totals: Totals) -> dict[str, objec
         "cost_usd": totals.cost_usd,
         "seconds": round(totals.seconds, 1),
     }
-
-
-def ended_with(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """The texts of each end."""
-    return [{each["name"]: each["end"] for each in report["variables"]} for report in reports]
 
 
 def _claimed(gain: Gain) -> dict[str, object]:

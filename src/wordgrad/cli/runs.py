@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +30,8 @@ app = typer.Typer(no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="A run's id, or its first letters.")]
 Store = main_job.Store
+_AROUND = 30
+"""Characters before and after the first one that differs."""
 AsJson = main_job.AsJson
 
 
@@ -153,10 +154,10 @@ def replay(run: Id, store: Store = None, as_json: AsJson = False) -> None:
         if row.report is None:
             raise UsageError(f"run {row.id} has not ended ({row.status}): first wordgrad runs resume {row.id}")
         steps, versions = kept.steps(database, row.id), kept.versions(database, row.id)
-        ends = main_job.ended_with(kept.events(database, row.id, "end")[:-1])
+        ends = kept.events(database, row.id, "ending")[:-1]
     config = configs.parse(settings["source"], Path(settings["config"]))
     starts = {name: texts[0] for name, texts in versions.items()}
-    engine_of = main_job.engines(config, settings["engine"], keyless=True)
+    engine_of = main_job.engines(config, settings["engine"], unasked=True)
     job = rebuilt(config, starts, engine_of=engine_of, seed=row.seed)
     with Replay(_path(store), row.id) as again:
         watcher = main_job.Journal(again, Unwatched())
@@ -173,7 +174,7 @@ def replay(run: Id, store: Store = None, as_json: AsJson = False) -> None:
         {"steps": steps_again, "texts": versions_again, "report": {name: report[name] for name in derivable}},
         run=row.id,
     )
-    # The scores of an end from which a run went on stand in the record, and are not derived.
+    # The scores of an end from which the run went on stand in the record, and are not derived.
     if derived < recorded and not ends:
         raise StoreError(f"run {row.id} comes out otherwise: it made {recorded} calls, and {derived} of them again")
     if as_json:
@@ -196,7 +197,10 @@ def _require_same(before: object, now: object, *, run: str, place: str = "") -> 
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         for number, (old, new) in enumerate(zip(before, now, strict=True), start=1):
             _require_same(old, new, run=run, place=f"{place} {number}")
-    old, new = (textwrap.shorten(json.dumps(each, ensure_ascii=False), 80) for each in (before, now))
+    texts = [json.dumps(each, ensure_ascii=False) for each in (before, now)]
+    pairs = enumerate(zip(*texts, strict=False))
+    start = max(next(place for place, (old, new) in pairs if old != new) - _AROUND, 0)
+    old, new = (f"{'…' if start else ''}{each[start : start + 2 * _AROUND]}" for each in texts)
     raise StoreError(f"run {run} comes out otherwise:{place} was recorded as {old}, and is {new} now")
 
 

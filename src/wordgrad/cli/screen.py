@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -96,6 +96,9 @@ class Screen:
         steps.show(steps.recorded(step), self.console)
         self.console.print(Text(f"  {self.usage()}", style="dim"))
 
+    def ending(self, values: Mapping[str, str]) -> None:
+        """Nothing: the phase says it."""
+
     def usage(self) -> str:
         """What was used so far; the rate is that of the tokens written in the present phase, where there are any."""
         used, now = self._used, self.clock()
@@ -119,6 +122,9 @@ class Unwatched:
         """Nothing."""
 
     def step(self, step: Step) -> None:
+        """Nothing."""
+
+    def ending(self, values: Mapping[str, str]) -> None:
         """Nothing."""
 
 

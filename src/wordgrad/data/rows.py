@@ -138,23 +138,30 @@ def _json(value: Any, place: str, column: str) -> JSON:  # noqa: ANN401 - what a
         return {str(name): _json(each, place, column) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_json(each, place, column) for each in value]
-    if hasattr(value, "dtype"):  # numpy's, which frames hold
-        return _of_numpy(value, place, column)
+    if hasattr(value, "tolist"):  # numpy's, which frames hold, and other arrays
+        return _of_array(value, place, column)
+    raise _no_json(value, place, column)
+
+
+def _of_array(value: Any, place: str, column: str) -> JSON:  # noqa: ANN401 - of a package that may not be there
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if kind == "M":  # times, of which tolist() makes counts of nanoseconds
+        return [_of_array(each, place, column) for each in value] if value.shape else _time(str(value))
+    plain = value.tolist()
+    if kind == "m" or type(plain) is type(value):
+        raise _no_json(value, place, column)
+    return _json(plain, place, column)
+
+
+def _time(iso: str) -> str | None:
+    return None if iso == "NaT" else iso
+
+
+def _no_json(value: object, place: str, column: str) -> UsageError:
     what = value if isinstance(value, float) else f"a {type(value).__name__}"
-    raise UsageError(
+    return UsageError(
         f"{place}: column {column!r} holds {what}, which has no JSON form: mend it, or leave the column out"
     )
-
-
-def _of_numpy(value: Any, place: str, column: str) -> JSON:  # noqa: ANN401 - of a package that may not be there
-    if value.shape:
-        return [_json(each, place, column) for each in value]
-    if value.dtype.kind == "M":  # a time, whose .item() would be a count of nanoseconds
-        return None if str(value) == "NaT" else str(value)
-    plain = value.item()
-    if type(plain) is type(value):
-        raise UsageError(f"{place}: column {column!r} holds a {value.dtype}, which has no JSON form: leave it out")
-    return _json(plain, place, column)
 
 
 def require_columns(rows: Sequence[Row], columns: Sequence[str]) -> None:

@@ -34,16 +34,19 @@ class Splits:
         """Write train.jsonl, validation.jsonl and test.jsonl; the folder is made where it is missing.
 
         Raises:
-            UsageError: One of the files is there already: nothing was written.
+            UsageError: One of the files is there already, and nothing was written; or the folder cannot be written to.
         """
         files = {Path(folder) / f"{name}.jsonl": rows for name, rows in self._parts().items()}
         there = [str(path) for path in files if path.exists()]
         if there:
             raise UsageError(f"{' and '.join(there)} stands there already: remove it, or name another folder")
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        for path, rows in files.items():
-            lines = [json.dumps(dict(row.columns), ensure_ascii=False) for row in rows]
-            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        texts = {path: "".join(f"{_line(row)}\n" for row in rows) for path, rows in files.items()}
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            for path, text in texts.items():
+                path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
 
     def _parts(self) -> dict[str, Sequence[Row]]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
@@ -183,6 +186,15 @@ def _dealt(groups: Sequence[list[int]], sizes: Sequence[float], rng: random.Rand
         parts[part] += each
         lacks[part] -= len(each)
     return [sorted(part) for part in parts]
+
+
+def _line(row: Row) -> str:
+    line = json.dumps(dict(row.columns), ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # half a sign, which JSON can escape
+        return json.dumps(dict(row.columns))
+    return line
 
 
 def _key(value: object) -> str:

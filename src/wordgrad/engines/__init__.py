@@ -14,13 +14,12 @@ _ANTHROPIC = "claude-"
 _making = threading.Lock()  # functools.cache alone makes one for each thread that asks at the same time
 
 
-def get_engine(spec: str | Engine, *, keyless: bool = False) -> Engine:
+def get_engine(spec: str | Engine) -> Engine:
     """The engine that a spec names; one for each spec in a process. An Engine is given back as it is.
 
     Args:
         spec: "local", "local:/path/to/model.gguf", "gpt-4o", "openai:NAME", "openai:NAME@http://host/v1",
             "anthropic:NAME", or "PLUGIN:NAME" for an entry point of the group `wordgrad.engines`.
-        keyless: Make it where no key is set, too: one that will not be asked.
 
     Raises:
         UsageError: The spec names none, its key is not set, its extra is not installed, or the object is no Engine.
@@ -28,7 +27,13 @@ def get_engine(spec: str | Engine, *, keyless: bool = False) -> Engine:
     if not isinstance(spec, str):
         return _checked(spec)
     with _making:
-        return _made(spec, keyless)
+        return _made(spec)
+
+
+def unasked_engine(spec: str) -> Engine:
+    """The engine that a spec names, for what only needs to know it: made where no key is set, too."""
+    with _making:
+        return _made(spec, keyless=True)
 
 
 def _checked(engine: Engine) -> Engine:
@@ -44,7 +49,7 @@ def _checked(engine: Engine) -> Engine:
 
 
 @functools.cache
-def _made(spec: str, keyless: bool) -> Engine:  # noqa: FBT001 - the cache's key
+def _made(spec: str, *, keyless: bool = False) -> Engine:
     kind, colon, name = spec.partition(":")
     if colon and not name:
         raise UsageError(f"the engine {spec!r} names no model: write {spec}{'PATH' if kind == 'local' else 'NAME'}")

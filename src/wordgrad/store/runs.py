@@ -62,7 +62,6 @@ def reopen_run(database: Database, run: str) -> RunRow:
 
     def change(connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE attempts SET state = 'lost' WHERE run = ? AND state = 'sent'", (row.id,))
-        add_event(connection, row.id, "status", {"status": "running"})
 
     database.write(change).result()
     return row
@@ -166,11 +165,6 @@ def add_version(connection: sqlite3.Connection, run: str, variable: str, version
 def copy_record(source: Database, target: Database, run: str) -> None:
     """Copy into a new store what a run was told and what it was answered, without what it found."""
     rows = {
-        "texts": source.read(
-            "SELECT * FROM texts WHERE hash IN (SELECT request FROM attempts WHERE run = ?1 UNION "
-            "SELECT reply FROM attempts WHERE run = ?1 UNION SELECT value FROM results WHERE run = ?1)",
-            run,
-        ),
         "runs": source.read("SELECT * FROM runs WHERE id = ?", run),
         "events": source.read("SELECT * FROM events WHERE run = ? AND kind NOT IN ('step', 'end')", run),
         **{
@@ -178,9 +172,15 @@ def copy_record(source: Database, target: Database, run: str) -> None:
             for table in ("attempts", "places", "results")
         },
     }
+    # Read last, written first: the run may go on meanwhile, and no row may lack its text.
+    texts = source.read(
+        "SELECT * FROM texts WHERE hash IN (SELECT request FROM attempts WHERE run = ?1 UNION "
+        "SELECT reply FROM attempts WHERE run = ?1 UNION SELECT value FROM results WHERE run = ?1)",
+        run,
+    )
 
     def change(connection: sqlite3.Connection) -> None:
-        for table, found in rows.items():
+        for table, found in ({"texts": texts} | rows).items():
             for each in found:
                 connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(each))})", tuple(each))  # noqa: S608
 

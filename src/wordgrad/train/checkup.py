@@ -13,8 +13,8 @@ from wordgrad.train.config import Config
 from wordgrad.train.evaluate import Scores, settled
 from wordgrad.train.job import Job
 
-DIFFER = 0.2
-"""The share of test rows that a better text scores differently, as `smallest_gain()` is told."""
+_DIFFER = 0.2
+"""The share of rows that a better text is taken to score differently, where fewer fail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,34 +23,35 @@ class Checkup:
 
     rows: int
     """Validation rows that both looks could be judged on."""
+    unjudged: int
+    """The others."""
     score: float | None
     """The mean of the first look, in the metric's unit; None where no row could be judged."""
     interval: Interval
     """Where the mean of all such rows lies, with confidence 95 %."""
     failing: int
     """Rows that failed in both looks: what there is to learn."""
+    flipped: int
+    """Rows that failed in one look only."""
     unsteady: int
     """Rows that were scored differently: what there is of noise."""
     test_rows: int
+    differ: float
+    """The share of test rows that a better text is taken to score differently: those that fail, or a fifth."""
     provable: float | None
-    """The smallest gain that the test rows prove four times in five, where `DIFFER` of them differ; None where none."""
-
-    @property
-    def headroom(self) -> float:
-        """The share of rows that failed in both looks."""
-        return self.failing / self.rows if self.rows else 0.0
+    """The smallest gain that they prove four times in five, where so many differ; None where they prove none."""
 
     @property
     def worthwhile(self) -> bool:
         """Whether there is something to learn, and the test rows could show it."""
-        return self.provable is not None and self.failing > 0 and self.provable <= self.headroom
+        return self.provable is not None and self.failing > 0 and self.provable <= self.failing / self.rows
 
     @property
     def verdict(self) -> str:
         """What to do, in words."""
         if not self.rows:
             return "no row could be judged: mend the metric, or give it rows that it can judge"
-        if not self.failing and self.unsteady:
+        if not self.failing and self.flipped:
             return (
                 "what fails is noise: every row that failed once passed the other time. Make answers or judge steadier "
                 "(temperature = 0) before you optimise"
@@ -75,20 +76,23 @@ def checkup(job: Job, first: Scores, again: Scores, *, seed: int) -> Checkup:
         again: The scores of another, each row asked anew.
         seed: Of the run.
     """
-    pairs = job.task.paired(first, again)
     both = zip(first.values, again.values, first.passed, again.passed, strict=True)
-    judged = [(one, two) for old, new, one, two in both if old is not None and new is not None]
-    scores = [each for each in first.values if each is not None]
-    bounds = job.task.loss.scale.bounds if job.task.loss.scale else (0.0, 1.0)
+    judged = [(old, new, one, two) for old, new, one, two in both if old is not None and new is not None]
+    scores = [old for old, *_ in judged]
+    failing = sum(not one and not two for *_, one, two in judged)
+    differ = max(_DIFFER, failing / len(judged)) if judged else _DIFFER
     test = len(job.splits.test)
     return Checkup(
-        rows=pairs.n,
-        score=first.mean,
-        interval=mean_interval(scores, rng=random.Random(f"checkup {seed}"), bounds=bounds),  # noqa: S311 - no secret
-        failing=sum(not one and not two for one, two in judged),
-        unsteady=sum(each != 0 for each in pairs.differences),
+        rows=len(judged),
+        unjudged=len(first.values) - len(judged),
+        score=sum(scores) / len(scores) if scores else None,
+        interval=mean_interval(scores, rng=random.Random(f"checkup {seed}"), bounds=job.task.scale.bounds),  # noqa: S311 - no secret
+        failing=failing,
+        flipped=sum(one != two for *_, one, two in judged),
+        unsteady=sum(old != new for old, new, *_ in judged),
         test_rows=test,
-        provable=smallest_gain(test, differ=DIFFER),
+        differ=differ,
+        provable=smallest_gain(test, differ=differ),
     )
 
 
@@ -96,18 +100,29 @@ def check_metric(job: Job, config: Config) -> int:
     """Hold the metric against the outputs that the configuration knows to be good or bad; returns how many these are.
 
     Raises:
-        UsageError: It passes a bad one, or fails a good one; the message names file, line and output.
+        UsageError: It passes a bad one, fails a good one, or cannot judge one; the message names it.
     """
     known = config.metric.known
-    judged = [
-        job.task.loss(Variable(each.output, "an output"), each.target, context=each.input, example=f"known {place}")
-        for place, each in enumerate(known, start=1)
+    blind = [
+        number
+        for number, each in enumerate(known, start=1)
+        if each.target is None and job.task.target is not None and config.metric.kind != "rubric"
     ]
-    for each, result in zip(known, settled(judged, progress=lambda _, __: None), strict=True):
+    if blind:
+        raise UsageError(f"{config.at('metric', 'known')}: number {blind[0]} needs a target, as the rows have one")
+    judged = [
+        job.task.loss(Variable(each.output, "an output"), each.target, context=each.input, example=f"known {number}")
+        for number, each in enumerate(known, start=1)
+    ]
+    results = settled(judged, progress=lambda _, __: None)
+    for number, (each, result) in enumerate(zip(known, results, strict=True), start=1):
+        which = f"{config.at('metric', 'known')}: of number {number}, {each.output!r}, the metric"
+        if result.score is None:
+            raise UsageError(f"{which} gives no score: mend it")
         if bool(result.passed) != each.passes:
-            does, known_as = ("passes", "bad") if result.passed else ("fails", "good")
+            does, worth = ("passes it", "bad") if result.passed else ("fails it", "good")
             raise UsageError(
-                f"{config.at('metric', 'known')}: the metric {does} {each.output!r} (score {result.score}), and it is "
-                f"known to be {known_as}: mend the metric, or write passes = {str(result.passed).lower()}"
+                f"{which} gives {result.score:g}, which {does}, and it is known to be {worth}: mend the metric, or "
+                f"write passes = {str(result.passed).lower()}"
             )
     return len(known)

@@ -51,17 +51,18 @@ class Task:
 
     def oriented(self, scores: Scores) -> list[float | None]:
         """The scores, with more as better."""
-        sign = 1 if self._scale.higher_is_better else -1
+        sign = 1 if self.scale.higher_is_better else -1
         return [None if each is None else sign * each for each in scores.values]
 
     def paired(self, start: Scores, candidate: Scores) -> Pairs:
         """Two texts' scores on the same rows, with more as better."""
-        low, high = self._scale.bounds
-        bounds = (low, high) if self._scale.higher_is_better else (-high, -low)
+        low, high = self.scale.bounds
+        bounds = (low, high) if self.scale.higher_is_better else (-high, -low)
         return paired(self.oriented(start), self.oriented(candidate), bounds=bounds)
 
     @property
-    def _scale(self) -> Scale:
+    def scale(self) -> Scale:
+        """What the scores mean."""
         assert self.loss.scale is not None, "the loss has a score"
         return self.loss.scale
 

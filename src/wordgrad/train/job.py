@@ -194,7 +194,7 @@ def run(
         seed: Of batches and of the order of validation rows.
         watcher: Told what happens.
         allowance: Asked before each step.
-        ends: The texts that the run ended with before it was resumed.
+        ends: The texts that met the test rows before the run was resumed.
 
     Raises:
         BudgetExceeded: Spent before even the start was scored.
@@ -227,6 +227,7 @@ def run(
     status: Status = "done" if len(search.steps) == job.plan.steps else "budget"
     end = search.values
     if end != start:
+        watcher.ending(end)
         watcher.phase("scoring the result on the sealed test rows", len(test))
         try:
             with _numbered((*end_place, len(search.steps))):
@@ -290,6 +291,9 @@ class _Numbered:
     def step(self, step: Step) -> None:
         self.number = step.number + 1
         self.watcher.step(step)
+
+    def ending(self, values: Mapping[str, str]) -> None:
+        self.watcher.ending(values)
 
 
 def sampling(table: EngineTable) -> Sampling:

@@ -61,6 +61,9 @@ class Watcher(Protocol):
     def step(self, step: Step) -> None:
         """A step has ended."""
 
+    def ending(self, values: Mapping[str, str]) -> None:
+        """The search has ended with these texts, and they meet the test rows next."""
+
 
 @dataclass(slots=True)
 class Search:
