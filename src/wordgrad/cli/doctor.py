@@ -100,7 +100,7 @@ def _show(found: Checkup, known: int, run_takes: Part, console: Console) -> None
     within = f"between {percent(found.interval.low)} and {percent(found.interval.high)} with 95% confidence"
     for name, said in (
         ("engines", "all answer"),
-        ("metric", f"right on {known} known outputs" if known else "not checked: the configuration knows no outputs"),
+        ("metric", f"judges all known outputs right ({known})" if known else "not checked: no outputs are known"),
         ("start", f"{percent(found.score)} on {found.rows} validation rows{unjudged}; {within}"),
         ("headroom", f"{found.failing} of {found.rows} rows fail both times"),
         ("noise", f"{found.unsteady} of {found.rows} rows were scored differently the second time"),
