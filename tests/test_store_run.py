@@ -839,6 +839,24 @@ def _fails(variable: wg.Variable) -> bool:
     return False
 
 
+def test_a_changed_node_pays_for_what_depends_on_it(store: Path) -> None:
+    """Of a chain run again with the cache and another second prompt, only the second and the third model are asked."""
+    engine = RuleEngine(lambda request: f"{request.messages[0].text} <{request.messages[-1].text}>")
+
+    def chain(second: str) -> str:
+        with wg.Run(store, cache=True):
+            text: wg.Variable | str = "start"
+            for system in ("first", second, "third"):
+                text = wg.llm_call(system, text, engine=engine, options=SMALL)
+            return str(text)
+
+    outputs = [chain("second"), chain("second"), chain("other")]
+
+    assert outputs == ["third <second <first <start>>>"] * 2 + ["third <other <first <start>>>"]
+    asked = sorted(call.request.messages[0].text for call in engine.history)
+    assert asked == ["first", "other", "second", "third", "third"]
+
+
 def test_a_forked_child_is_told_to_open_a_run_of_its_own(tmp_path: Path) -> None:
     """A call in a child of a process that is inside a run fails and says so, and the child and the run end."""
     program = """
