@@ -44,11 +44,11 @@ def test_a_start_that_can_learn(project: Project) -> None:
     assert found["verdict"].startswith(
         "6 of 6 rows fail both times: there is something to learn, and 60 test rows prove"
     )
-    assert (found["differ"], found["unjudged"]) == (1.0, 0)
+    assert (found["worse"], found["unjudged"]) == (0.0, 0)
 
 
 def test_few_rows_prove_a_large_gain(project: Project) -> None:
-    """Where nearly all rows fail, five are enough: what fails may differ."""
+    """Where all rows fail, five are enough: none can get worse."""
     found = project.json("doctor", project.config)
 
     assert (found["test_rows"], found["worthwhile"]) == (5, True)

@@ -41,14 +41,15 @@ def test_the_size_is_at_most_alpha(n: int, differ: float) -> None:
 
 def test_the_smallest_gain_is_the_one_of_that_power() -> None:
     """It is proved with the wanted power, less is not; few rows can prove none."""
-    found = smallest_gain(100, differ=0.2)
+    found = smallest_gain(100, worse=0.05)
 
     assert found is not None
-    assert round(found, 3) == 0.115
-    assert power(found, differ=0.2, n=100) == pytest.approx(0.8, abs=1e-6)
-    assert smallest_gain(400, differ=0.2) < found < smallest_gain(60, differ=0.2)  # type: ignore[operator]
-    assert smallest_gain(20, differ=0.2) is None
-    assert smallest_gain(0, differ=1.0) is None
+    assert power(found, differ=found + 0.1, n=100) == pytest.approx(0.8, abs=1e-6)
+    assert smallest_gain(400, worse=0.05) < found < smallest_gain(60, worse=0.05)  # type: ignore[operator]
+    assert smallest_gain(100, worse=0.0) < found < smallest_gain(100, worse=0.2)  # type: ignore[operator]
+    assert smallest_gain(5, worse=0.0) == pytest.approx(0.8 ** (1 / 5), abs=1e-6)  # all five must be better
+    assert smallest_gain(5, worse=0.05) is None
+    assert smallest_gain(0, worse=0.0) is None
 
 
 def test_how_many_disagreements_decide() -> None:
@@ -74,8 +75,8 @@ def test_what_no_rows_can_show(gain: float, differ: float, n: int) -> None:
 def test_misuse_of_the_plans() -> None:
     """A power that is no share is named."""
     with pytest.raises(UsageError, match=r"wanted=1\.0 must be"):
-        smallest_gain(10, differ=0.2, wanted=1.0)
-    with pytest.raises(UsageError, match="differ=2"):
-        smallest_gain(10, differ=2)
+        smallest_gain(10, worse=0.0, wanted=1.0)
+    with pytest.raises(UsageError, match=r"worse=0\.5"):
+        smallest_gain(10, worse=0.5)
     with pytest.raises(UsageError, match="wanted=80 must be"):
         disagreements_needed(3, 1, wanted=80)

@@ -85,7 +85,7 @@ def _as_json(found: Checkup) -> dict[str, Any]:
         "flipped": found.flipped,
         "unsteady": found.unsteady,
         "test_rows": found.test_rows,
-        "differ": found.differ,
+        "worse": found.worse,
         "provable": found.provable,
         "worthwhile": found.worthwhile,
         "verdict": found.verdict,
@@ -104,7 +104,7 @@ def _show(found: Checkup, known: int, run_takes: Part, console: Console) -> None
         ("start", f"{percent(found.score)} on {found.rows} validation rows{unjudged}; {within}"),
         ("headroom", f"{found.failing} of {found.rows} rows fail both times"),
         ("noise", f"{found.unsteady} of {found.rows} rows were scored differently the second time"),
-        ("proof", f"{found.test_rows} test rows prove {proved}, where {found.differ:.0%} of them differ"),
+        ("proof", f"{found.test_rows} test rows prove {proved}, where {found.worse:.0%} of them get worse"),
         ("a run", f"{run_takes.least:,} to {run_takes.most:,} calls, {run_takes.tokens:,} tokens at most{money}"),
     ):
         table.add_row(name, said)

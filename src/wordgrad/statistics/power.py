@@ -34,21 +34,25 @@ def power(gain: float, *, differ: float, n: int, alpha: float = 0.05) -> float:
     return _power(gain, differ, _limits(n, checked_share("alpha", alpha)))
 
 
-def smallest_gain(n: int, *, differ: float, wanted: float = 0.8, alpha: float = 0.05) -> float | None:
+def smallest_gain(n: int, *, worse: float, wanted: float = 0.8, alpha: float = 0.05) -> float | None:
     """The smallest true gain that `n` rows prove with power `wanted`; None where they can prove none.
 
-    `differ` is as for `power()`.
+    Args:
+        n: Rows of the claim.
+        worse: The share of rows that the candidate scores lower; it scores that share and the gain higher.
+        wanted: The power.
+        alpha: Of the claim.
     """
     checked_share("wanted", wanted)
-    if not 0 < differ <= 1:
-        raise UsageError(f"{differ=}: the share of rows that differ is more than 0 and at most 1")
+    if not 0 <= worse < 0.5:  # noqa: PLR2004 - a gain needs more rows that get better
+        raise UsageError(f"{worse=}: the share of rows that get worse is at least 0 and less than 0.5")
     limits = _limits(n, checked_share("alpha", alpha))
-    if _power(differ, differ, limits) < wanted:
+    low, high = 0.0, 1 - 2 * worse
+    if _power(high, 1.0, limits) < wanted:
         return None
-    low, high = 0.0, differ
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if _power(middle, differ, limits) < wanted:
+        if _power(middle, middle + 2 * worse, limits) < wanted:
             low = middle
         else:
             high = middle
