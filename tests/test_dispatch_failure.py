@@ -498,9 +498,15 @@ async def test_a_call_cancelled_in_line_for_a_thread_never_runs(gate: Gate) -> N
     """Calls that wait for a thread when their readers leave never run, and hold nobody up."""
     ran_anyway: list[int] = []
     busy = [gate.call() for _ in range(40)]  # there are at most 32 places
+
+    @wg.function
+    async def heard() -> None:
+        """Comes back when the loop has heard all that was posted before."""
+
     with anyio.fail_after(LIMIT_S):
         for n in range(3):
             await cancelled(wg.function(ran_anyway.append)(n))
+        await heard()
         gate.open()
         for each in busy:
             await each
