@@ -174,9 +174,9 @@ def copy_record(source: Database, target: Database, run: str) -> None:
     }
     # Read last, written first: the run may go on meanwhile, and no row may lack its text.
     texts = source.read(
-        "SELECT * FROM texts WHERE hash IN (SELECT request FROM attempts WHERE run = ?1 UNION "
-        "SELECT reply FROM attempts WHERE run = ?1 UNION SELECT value FROM results WHERE run = ?1)",
-        run,
+        "SELECT * FROM texts WHERE hash IN (SELECT request FROM attempts WHERE run = ? UNION "
+        "SELECT reply FROM attempts WHERE run = ? UNION SELECT value FROM results WHERE run = ?)",
+        *(run, run, run),
     )
 
     def change(connection: sqlite3.Connection) -> None:
