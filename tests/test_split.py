@@ -169,6 +169,15 @@ def test_splits_are_saved_as_files_that_a_run_reads(tmp_path: Path) -> None:
     assert not (tmp_path / "data" / "train.jsonl").exists()
 
 
+def test_splits_are_saved_all_or_none(tmp_path: Path) -> None:
+    """Where the second file cannot be made, the first is taken back."""
+    (tmp_path / "validation.jsonl").symlink_to(tmp_path / "nowhere" / "validation.jsonl")
+    with pytest.raises(wg.UsageError, match=r"validation\.jsonl cannot be written: "):
+        wg.split(numbered(12)).save(tmp_path)
+
+    assert [each.name for each in tmp_path.iterdir()] == ["validation.jsonl"]
+
+
 def test_splits_that_share_an_input_name_both_places() -> None:
     """The same input in two splits is an error, whatever the other columns hold; twice in one split is none."""
     train = [Row({"q": "x", "a": 1}, "t.csv:2"), Row({"q": "x", "a": 1}, "t.csv:3")]

@@ -11,14 +11,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from wordgrad.cli.optimize import AsJson, Settings, Store, Yes, default_engine, engines, require_weights, screen_console
+from wordgrad.cli.optimize import AsJson, Settings, Store, Yes, prepared, require_weights
 from wordgrad.cli.screen import Screen, percent, print_json
 from wordgrad.compose import Run
 from wordgrad.data.rows import Row
 from wordgrad.engines.preflight import preflight
 from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
-from wordgrad.train import job as jobs
 from wordgrad.train.checkup import Checkup, check_metric, checkup
 from wordgrad.train.estimate import Part, estimated
 from wordgrad.train.evaluate import Scores
@@ -35,10 +34,7 @@ def doctor(
 ) -> None:
     """Ask each engine, score the start twice, and say what a run could gain and would cost."""
     settings = configs.load(config)
-    console = screen_console(as_json=as_json)
-    default = default_engine(settings, console)
-    engine_of = engines(settings, default)
-    job = jobs.build(settings, engine_of=engine_of, seed=seed)
+    console, default, engine_of, job = prepared(settings, seed=seed, as_json=as_json)
     require_weights(settings, default, console, yes=yes)
     looked_at = list(job.splits.validation)
     random.Random(f"doctor {seed}").shuffle(looked_at)  # noqa: S311 - no secret

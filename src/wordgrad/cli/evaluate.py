@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from wordgrad.cli.optimize import AsJson, Settings, Store, Yes, default_engine, engines, require_weights, screen_console
+from wordgrad.cli.optimize import AsJson, Settings, Store, Yes, prepared, require_weights
 from wordgrad.cli.screen import Screen, percent, print_json
 from wordgrad.compose import Run
 from wordgrad.data import rows as files
@@ -16,7 +16,6 @@ from wordgrad.engines.preflight import preflight
 from wordgrad.errors import UsageError
 from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
-from wordgrad.train import job as jobs
 from wordgrad.train.estimate import estimated
 
 
@@ -31,9 +30,7 @@ def evaluate(
 ) -> None:
     """Score the configured texts, or others, on the test rows."""
     settings = configs.load(config)
-    console = screen_console(as_json=as_json)
-    default = default_engine(settings, console)
-    job = jobs.build(settings, engine_of=engines(settings, default), seed=0)
+    console, default, _, job = prepared(settings, as_json=as_json)
     values = {name: str(each.value) for name, each in job.task.program.parameters.items()}
     values |= _given(variable or [], list(values))
     require_weights(settings, default, console, yes=yes)
@@ -59,9 +56,8 @@ def estimate(config: Settings, as_json: AsJson = False) -> None:
     They are exact where the run fixes them, else bounds.
     """
     settings = configs.load(config)
-    console = screen_console(as_json=as_json)
-    engine_of = engines(settings, default_engine(settings, console))
-    found = estimated(jobs.build(settings, engine_of=engine_of, seed=0), settings, engine_of)
+    console, _, engine_of, job = prepared(settings, as_json=as_json)
+    found = estimated(job, settings, engine_of)
     if as_json:
         print_json(found.as_json())
         return

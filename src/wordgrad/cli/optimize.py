@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -57,10 +57,7 @@ def optimize(
     settings = configs.load(config)
     if write:
         _require_files(settings)
-    console = screen_console(as_json=as_json)
-    default = default_engine(settings, console)
-    # Everything that is wrong in the files is said before anything is downloaded or paid.
-    job = jobs.build(settings, engine_of=engines(settings, default), seed=seed)
+    console, default, _, job = prepared(settings, seed=seed, as_json=as_json)
     require_weights(settings, default, console, yes=yes)
     budget: dict[str, Any] = {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds}
     kept = {
@@ -73,6 +70,24 @@ def optimize(
     name = config.resolve().parent.name
     with Run(store or default_path(), seed=seed, budget=Budget(**budget), name=name, settings=kept) as run:
         finish(run, job, settings, console=console, seed=seed, write=write, as_json=as_json, store=store)
+
+
+class Prepared(NamedTuple):
+    """What a command on a configuration works with."""
+
+    console: Console
+    default: str | None
+    """As `default_engine` gives it."""
+    engine_of: jobs.EngineOf
+    job: Job
+
+
+def prepared(settings: Config, *, as_json: bool, seed: int = 0) -> Prepared:
+    """Read the data and make the engines; whatever is wrong there is said before anything is downloaded or paid."""
+    console = screen_console(as_json=as_json)
+    default = default_engine(settings, console)
+    engine_of = engines(settings, default)
+    return Prepared(console, default, engine_of, jobs.build(settings, engine_of=engine_of, seed=seed))
 
 
 def screen_console(*, as_json: bool) -> Console:

@@ -34,18 +34,23 @@ class Splits:
         """Write train.jsonl, validation.jsonl and test.jsonl; the folder is made where it is missing.
 
         Raises:
-            UsageError: One of the files is there already, and nothing was written; or the folder cannot be written to.
+            UsageError: One of the files is there already, or the folder cannot be written to; no file was written then.
         """
         files = {Path(folder) / f"{name}.jsonl": rows for name, rows in self._parts().items()}
         there = [str(path) for path in files if path.exists()]
         if there:
             raise UsageError(f"{' and '.join(there)} stands there already: remove it, or name another folder")
         texts = {path: "".join(f"{_line(row)}\n" for row in rows) for path, rows in files.items()}
+        written: list[Path] = []
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
             for path, text in texts.items():
-                path.write_text(text, encoding="utf-8")
+                with path.open("x", encoding="utf-8") as file:
+                    written.append(path)
+                    file.write(text)
         except OSError as error:
+            for path in written:
+                path.unlink()
             raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
 
     def _parts(self) -> dict[str, Sequence[Row]]:

@@ -192,7 +192,7 @@ class Search:
         verdicts = []
         for place, each in enumerate(finalists, start=1):
             scores = self._scores(rows, {**before, **each.values}, place * len(rows))
-            verdicts.append((each, compare(self.task.oriented(incumbent), self.task.oriented(scores))))
+            verdicts.append((each, compare(self.task.paired(incumbent, scores))))
         return max(verdicts, key=lambda pair: pair[1].candidate)
 
     def _scores(self, rows: Sequence[Row], values: Mapping[str, str], offset: int) -> Scores:
