@@ -16,6 +16,7 @@ import pytest
 
 from engines import verdicts
 from wordgrad import cli, get_engine
+from wordgrad.data.split import Division, divide
 from wordgrad.testing import Reply, RuleEngine
 from wordgrad.testing.server import Body
 from wordgrad.types import Message, Purpose, Request
@@ -48,9 +49,6 @@ target = "shout"
 steps = 2
 batch = 4
 candidates = 2
-race = 4
-finalists = 2
-validation = 6
 """
 _MAIN = "from wordgrad.cli import main; main()"
 START = "Say it."
@@ -101,7 +99,9 @@ def answered(body: Body) -> str:
 def found(said: str) -> dict[str, Any]:
     """A job's report in JSON, without what differs between jobs that found the same."""
     report = json.loads(said)
-    return {name: report[name] for name in ("status", "variables", "test", "validation", "steps", "accepted")}
+    return {
+        name: report[name] for name in ("status", "variables", "accepted", "decision", "test", "steps", "leads")
+    }
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,11 @@ class Project:
         """Write a split's rows."""
         lines = [json.dumps({"word": word, "shout": word.upper()}, ensure_ascii=False) for word in words]
         (self.folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def divided(self, *, seed: int = 0) -> Division[str]:
+        """The words of the validation rows, as a run with this seed divides them."""
+        lines = (self.folder / "validation.jsonl").read_text(encoding="utf-8").splitlines()
+        return divide([json.loads(each)["word"] for each in lines], seed=seed, group=lambda word: word)
 
     def served(self, address: str, *, timeout_s: float = 60) -> None:
         """Have a server on this machine answer, in place of the fake engine."""
@@ -185,7 +190,7 @@ def project(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     made.config.write_text(CONFIG, encoding="utf-8")
     made.prompt.write_text(START + "\n", encoding="utf-8")
     made.rows("train", [f"train{number}" for number in range(8)])
-    made.rows("validation", [f"held{number}" for number in range(6)])
+    made.rows("validation", [f"held{number}" for number in range(12)])
     made.rows("test", [f"test{number}" for number in range(5)])
     monkeypatch.setenv("WORDGRAD_STORE", str(made.store))
     monkeypatch.setenv("COLUMNS", "120")

@@ -16,22 +16,31 @@ from wordgrad.types import Price, Request
 
 __all__ = ["project"]
 
-WHOLE = 37
-"""Calls of the whole job; see test_cli."""
+WHOLE = 49
+"""Calls of the whole job, and the least budget that allows its first step; see test_cli."""
 
 
 class Timed(Pupil):
-    """Each call takes a second of the run's clock; those on training rows with the better text may take longer."""
+    """Each call takes a second of the run's clock; those with the better text on some rows may take longer.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, late_s: float = 1.0) -> None:
-        super().__init__()
+    Args:
+        monkeypatch: Sets the clock.
+        late_s: What these take.
+        late: How their words begin.
+        **options: As for `RuleEngine`.
+    """
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, late_s: float = 1.0, late: str = "train", **options: Any
+    ) -> None:
+        super().__init__(**options)
         self.now_s = 0.0
-        self.late_s = late_s
+        self.late_s, self.late = late_s, late
         clock = SimpleNamespace(time=time.time, monotonic=lambda: self.now_s)
         monkeypatch.setattr("wordgrad.store.ledger.time", clock)
 
     def said(self, request: Request) -> object:  # type: ignore[override]
-        late = request.messages[-1].text.startswith("train") and "CAPITALS" in request.messages[0].text
+        late = request.messages[-1].text.startswith(self.late) and "CAPITALS" in request.messages[0].text
         self.now_s += self.late_s if late else 1.0
         return super().said(request)
 
@@ -58,41 +67,43 @@ def same(report: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("share", [0.35, 0.5, 0.8, 0.95])
 def test_money_ends_the_search_as_planned(project: Project, share: float) -> None:
-    """Wherever a limit in dollars ends the search, it is kept, and enough was held back to measure the end."""
+    """Wherever a limit in dollars ends the search, it is kept, and enough was held back to judge and measure the end."""
     price = Price(input_usd=1.0, output_usd=2.0)
     project.change("steps = 2", "steps = 6")
+    project.rows("validation", [f"held{number}" for number in range(40)])
     project.engine(Half(price=price))
     whole = told(project)[1]["cost_usd"]
 
     code, found, _ = told(project, "--budget-usd", str(share * whole))
 
-    assert (code, found["status"], found["test"]["end"] is None) == (0, "budget", False)
+    assert (code, found["status"], found["accepted"]) == (0, "budget", found["leads"] > 0)
+    assert found["test"]["end"] == 0.6 * found["leads"]
     assert found["cost_usd"] <= share * whole
 
 
-@pytest.mark.parametrize(("seconds", "status", "accepted"), [(12, "budget", 0), (40, "budget", 1), (70, "done", 1)])
+@pytest.mark.parametrize(("seconds", "status", "leads"), [(12, "budget", 0), (60, "budget", 1), (90, "done", 1)])
 def test_time_ends_the_search_as_planned(
-    project: Project, monkeypatch: pytest.MonkeyPatch, seconds: int, status: str, accepted: int
+    project: Project, monkeypatch: pytest.MonkeyPatch, seconds: int, status: str, leads: int
 ) -> None:
-    """A step begins only where time for it is left beside what the end's score takes."""
+    """A step begins only where time for it is left beside what the end takes."""
     project.engine(Timed(monkeypatch))
 
     code, found, _ = told(project, "--budget-seconds", str(seconds))
 
-    assert (code, found["status"], found["accepted"]) == (0, status, accepted)
-    assert found["test"]["end"] == float(accepted)
+    assert (code, found["status"], found["leads"]) == (0, status, leads)
+    assert found["test"]["end"] == float(leads)
     assert found["seconds"] <= seconds
 
 
 def test_the_message_says_what_was_spent(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time that ran out before the end's score is called time; the exit code is 3, and how to go on is said."""
+    """Time that ran out before the decision is called time; the exit code is 3, and how to go on is said."""
     project.engine(Timed(monkeypatch, late_s=100.0))
 
-    code, found, err = told(project, "--budget-seconds", "60")
+    code, found, err = told(project, "--budget-seconds", "90")
 
-    assert (code, found["status"], found["test"]["end"]) == (3, "unmeasured", None)
-    assert "error: the budget of 60 seconds is spent" in err
-    assert "before the end score could be measured" in err
+    assert (code, found["status"], found["decision"]) == (3, "unmeasured", None)
+    assert "error: the budget of 90 seconds is spent" in err
+    assert "before what was found could be measured" in err
     assert f"wordgrad runs resume {found['run']} --store {project.store} and a larger budget (--budget-calls" in err
 
 
@@ -100,7 +111,7 @@ def test_the_message_says_what_was_spent(project: Project, monkeypatch: pytest.M
     ("first", "larger", "code"),
     [
         (["--budget-calls", "3"], ["--budget-calls", "100"], 3),
-        (["--budget-calls", str(WHOLE)], ["--budget-calls", "100"], 0),
+        (["--budget-calls", str(WHOLE - 1)], ["--budget-calls", "100"], 0),
         (["--budget-seconds", "1"], ["--budget-seconds", "100"], 3),
         (["--budget-seconds", "40"], ["--budget-seconds", "100"], 0),
     ],
@@ -108,7 +119,7 @@ def test_the_message_says_what_was_spent(project: Project, monkeypatch: pytest.M
 def test_a_spent_budget_can_be_raised(
     project: Project, monkeypatch: pytest.MonkeyPatch, first: list[str], larger: list[str], code: int
 ) -> None:
-    """A run that its budget ended goes on with a larger one to what it would have found, and pays nothing twice."""
+    """A run that its budget ended before any text led goes on to what it would have found, and pays nothing twice."""
     whole = told(project)[1]
     engine = Timed(monkeypatch)
     project.engine(engine)
@@ -135,50 +146,92 @@ def test_a_raised_budget_holds_too(project: Project) -> None:
     assert "error: the budget of 5 calls is spent: 5 used" in err
 
 
-def test_an_end_that_was_not_measured_can_be_measured(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With more time the same end is scored; the search is not done again."""
+@pytest.mark.parametrize(("late", "in_flight", "decided"), [("train", 9, False), ("test", 1, True)])
+def test_an_end_that_was_not_measured_can_be_measured(
+    project: Project, monkeypatch: pytest.MonkeyPatch, late: str, in_flight: int, decided: bool
+) -> None:
+    """With more time the same text is judged and scored; the search is not done again."""
     whole = told(project)[1]
-    engine = Timed(monkeypatch, late_s=100.0)
+    engine = Timed(monkeypatch, late_s=100.0, late=late, max_in_flight=in_flight)
     project.engine(engine)
-    _, found, _ = told(project, "--budget-seconds", "60")
+    _, found, _ = told(project, "--budget-seconds", "90")
 
     resumed = project.json("runs", "resume", found["run"], "--budget-seconds", "10000")
 
+    assert (found["status"], found["decision"] is not None) == ("unmeasured", decided)
     assert same(resumed) == same(whole)
     assert len(engine.history) == WHOLE
 
 
-@pytest.mark.parametrize(("calls", "done"), [(6, 0), (WHOLE, 1)])
-def test_a_search_that_its_budget_ended_is_called_so(project: Project, calls: int, done: int) -> None:
+def test_what_meets_the_sealed_rows_late_is_what_was_found(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time that ends the search inside a step leaves none to judge its text; with more, that text is judged, and only it."""
+    project.engine(Timed(monkeypatch, late_s=100.0, max_in_flight=1))
+    _, found, _ = told(project, "--budget-seconds", "90")
+    engine = Pupil()
+    project.engine(engine)
+
+    resumed = project.json("runs", "resume", found["run"], "--budget-seconds", "10000")
+    again, _, _ = project.run("runs", "resume", found["run"], "--budget-seconds", "20000")
+
+    assert (found["status"], found["steps"], found["decision"]) == ("unmeasured", 1, None)
+    assert (resumed["status"], resumed["steps"], resumed["accepted"]) == ("budget", 1, True)
+    assert not [each for each in engine.history if each.prompt.startswith("train")]
+    assert again == 2
+
+
+def test_a_search_that_its_budget_ended_is_called_so(project: Project) -> None:
     """Whoever reads that the start was kept must know that nothing else was tried, and how to try it."""
-    code, out, _ = project.run("optimize", project.config, "--budget-calls", str(calls))
+    code, out, _ = project.run("optimize", project.config, "--budget-calls", "6")
     run = project.json("runs", "list")[0]["run"]
 
     assert code == 0
     assert (
-        f"the budget ended the search after {done} of 2 steps. Go on with: wordgrad runs resume {run} --store "
+        f"the budget ended the search after 0 of 2 steps. Go on with: wordgrad runs resume {run} --store "
         f"{project.store} and a larger budget (--budget-calls, --budget-usd, --budget-seconds)\n"
     ) in out
     assert "Nothing better was found" not in out
 
 
+def test_nobody_is_sent_on_from_a_text_that_was_judged(project: Project) -> None:
+    """A search that its budget ended with a text is called so too, and no larger budget is offered: it would be refused."""
+    code, out, _ = project.run("optimize", project.config, "--budget-calls", str(WHOLE))
+
+    assert code == 0
+    assert "the budget ended the search after 1 of 2 steps\n" in out
+    assert "Go on with" not in out
+
+
+class Two(Pupil):
+    """Each rewrite is another text, so that a step takes more calls than it was begun for."""
+
+    def said(self, request: Request) -> object:  # type: ignore[override]
+        if request.purpose == "optimize":
+            return {"value": f"{BETTER} {request.sample}"}
+        return super().said(request)
+
+
 def test_a_budget_that_ends_inside_a_step_keeps_what_was_found(project: Project) -> None:
     """Calls that the estimate of a step left out may end it in the middle: the text before it is the result."""
-
-    class Two(Pupil):
-        """Each rewrite is another text, so that a step takes more calls than it was begun for."""
-
-        def said(self, request: Request) -> object:  # type: ignore[override]
-            if request.purpose == "optimize":
-                return {"value": f"{BETTER} {request.sample}"}
-            return super().said(request)
-
     project.engine(Two())
 
-    code, found, _ = told(project, "--budget-calls", "34")
+    code, found, _ = told(project, "--budget-calls", str(WHOLE))
 
     assert (code, found["status"], found["steps"], found["calls"]) == (0, "budget", 0, 28)
-    assert found["test"] == {"n": 5, "start": 0.0, "end": 0.0}
+    assert (found["decision"], found["test"]) == (None, {"n": 5, "start": 0.0, "end": 0.0, "gain": None})
+
+
+def test_a_budget_that_ended_inside_the_first_step_can_be_raised(project: Project) -> None:
+    """No text had led yet, and no sealed row was looked at: the run goes on to what it would have found."""
+    engine = Two()
+    project.engine(engine)
+    whole = told(project)[1]
+    before = len(engine.history)
+    run = told(project, "--budget-calls", str(WHOLE))[1]["run"]
+
+    resumed = project.json("runs", "resume", run, "--budget-calls", "500")
+
+    assert same(resumed) == same(whole)
+    assert len(engine.history) == 2 * before
 
 
 @pytest.mark.parametrize("purpose", ["backward", "optimize", "forward"])
@@ -207,9 +260,9 @@ def test_a_service_that_fails_on_the_way_exits_4(project: Project, purpose: str)
 
 def test_an_unmeasured_end_is_called_so(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table and the list of runs say that there is no end score, and never show another number in its place."""
-    project.engine(Timed(monkeypatch, late_s=100.0))
+    project.engine(Timed(monkeypatch, late_s=100.0, late="test", max_in_flight=1))
 
-    code, out, _ = project.run("optimize", project.config, "--budget-seconds", "60")
+    code, out, _ = project.run("optimize", project.config, "--budget-seconds", "90")
     _, listed, _ = project.run("runs", "list")
 
     assert code == 3

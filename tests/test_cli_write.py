@@ -133,7 +133,7 @@ def test_a_written_prompt_does_not_change_its_run(project: Project) -> None:
 
     again = project.json("runs", "resume", first["run"])
 
-    assert again["variables"] == [{"name": "prompt", "start": START, "end": BETTER}]
+    assert again["variables"] == [{"name": "prompt", "start": START, "found": BETTER, "end": BETTER}]
     assert again["calls"] == first["calls"]
 
 

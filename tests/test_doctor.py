@@ -18,40 +18,53 @@ __all__ = ["own_modules", "project"]
 
 
 def answering(project: Project, *looks: str) -> None:
-    """Answer each look at the validation rows, a sign a row: "+" where it is to be right, "-" where it is not."""
+    """Answer each look at the selection rows, a sign a row: "+" right, "-" wrong, "?" with a question mark."""
     asked: Counter[str] = Counter()
+    rows = project.divided().selection
 
     def rule(request: Request) -> str:
         if request.purpose == "preflight":
             return "ready"
         word = request.messages[-1].text
-        sign = looks[asked[word]][int(word.removeprefix("held"))]
+        sign = looks[asked[word]][rows.index(word)]
         asked[word] += 1
-        return word.upper() if sign == "+" else word
+        return {"+": word.upper(), "-": word, "?": "?"}[sign]
 
     project.engine(RuleEngine(rule, name="fake"))
 
 
 def test_a_start_that_can_learn(project: Project) -> None:
-    """Each row is asked twice; what fails both times is there to learn, and the test rows could show it."""
-    project.rows("test", [f"test{number}" for number in range(60)])
+    """Each selection row is asked twice; what fails both times is there to learn, and the sealed rows could show it."""
+    project.rows("validation", [f"held{number}" for number in range(120)])
     found = project.json("doctor", project.config)
 
-    assert found["run"]["calls"]["least"] > 60
-    assert found["calls"] == 13  # the engine, and six rows twice
-    assert (found["rows"], found["score"], found["low"], found["failing"], found["unsteady"]) == (6, 0.0, 0.0, 6, 0)
-    assert (found["test_rows"], found["worthwhile"], found["known"]) == (60, True, 0)
-    assert found["verdict"].startswith(
-        "6 of 6 rows fail both times: there is something to learn, and 60 test rows prove"
+    assert found["run"]["calls"]["least"] == 14  # the engine, the test rows, and both batches
+    assert found["calls"] == 121  # the engine, and sixty rows twice
+    assert (found["rows"], found["score"], found["low"], found["failing"], found["unsteady"]) == (60, 0.0, 0.0, 60, 0)
+    assert (found["sealed"], found["worthwhile"], found["known"]) == (60, True, 0)
+    assert (
+        found["verdict"] == "60 of 60 rows fail both times: there is something to learn, and 60 sealed rows prove a "
+        "gain from 11 points on"
     )
     assert (found["worse"], found["unjudged"]) == (0.0, 0)
 
 
 def test_few_rows_prove_a_large_gain(project: Project) -> None:
     """Where all rows fail, five are enough: none can get worse."""
+    project.rows("validation", [f"held{number}" for number in range(10)])
     found = project.json("doctor", project.config)
 
-    assert (found["test_rows"], found["worthwhile"]) == (5, True)
+    assert (found["sealed"], found["worthwhile"]) == (5, True)
+
+
+def test_the_sealed_rows_stay_so(project: Project) -> None:
+    """No look is at a row that will confirm what a run with the same seed finds, nor at a test row."""
+    engine = Pupil()
+    project.engine(engine)
+    project.json("doctor", project.config, "--seed", "7")
+
+    asked = {each.prompt for each in engine.history if each.request.purpose == "forward"}
+    assert asked == set(project.divided(seed=7).selection)
 
 
 def test_a_score_that_changes_and_passes_is_no_failure(project: Project) -> None:
@@ -62,7 +75,7 @@ def test_a_score_that_changes_and_passes_is_no_failure(project: Project) -> None
     )
     lines = '[metric]\nkind = "function"\nfunction = "own_near:near"\npassing = 0.7\n\n[search]'
     project.change("[search]", lines)
-    project.rows("validation", [f"held{number}" for number in range(7)])  # no multiple of the cycle
+    project.rows("validation", [f"held{number}" for number in range(14)])  # 7 to look at: no multiple of the cycle
     found = project.json("doctor", project.config)
 
     assert (found["failing"], found["flipped"], found["unsteady"] > 0) == (0, 0, True)
@@ -73,8 +86,9 @@ def test_rows_that_cannot_be_judged_are_counted(project: Project) -> None:
     """They are in no score, and the page says how many they are."""
     (project.folder / "own_odd.py").write_text(
         "import wordgrad as wg\n\n\ndef odd(output, target):\n"
-        "    return wg.Score(None if output[-1] in '024' else 1.0)\n"
+        "    return wg.Score(None if output == '?' else 1.0)\n"
     )
+    answering(project, "+++???", "+++???")
     project.change("[search]", '[metric]\nkind = "function"\nfunction = "own_odd:odd"\n\n[search]')
     _, out, _ = project.run("doctor", project.config)
 
@@ -86,11 +100,11 @@ def test_rows_that_cannot_be_judged_are_counted(project: Project) -> None:
     [
         (("++++++", "++++++"), "nothing to gain: every row passes"),
         (("+++---", "---+++"), "what fails is noise: every row that failed once passed the other time"),
-        (("++++--", "++++--"), "2 of 6 rows fail both times: there is something to learn, but 5 test rows prove"),
+        (("++++--", "++++--"), "2 of 6 rows fail both times: there is something to learn, but 6 sealed rows prove"),
     ],
 )
 def test_a_start_that_is_not_worth_a_run(project: Project, looks: tuple[str, str], words: str) -> None:
-    """No failing row, noise alone, or too few test rows: each is said, with what to do."""
+    """No failing row, noise alone, or too few sealed rows: each is said, with what to do."""
     answering(project, *looks)
     code, out, _ = project.run("doctor", project.config)
 

@@ -11,6 +11,7 @@ from project import BETTER, START, Project, Pupil, project
 from wordgrad.cli import steps
 from wordgrad.cli.screen import Screen
 from wordgrad.compose import Totals
+from wordgrad.compose.record import recorded
 from wordgrad.core.gradient import Gradient
 from wordgrad.train.search import Step
 
@@ -46,7 +47,7 @@ def a_step(after: str = BETTER, feedback: tuple[Gradient, ...] = (), *, accepted
         before={"prompt": START},
         after={"prompt": after},
         feedback={"prompt": feedback},
-        verdict=None,
+        lead=None,
     )
 
 
@@ -59,13 +60,13 @@ def gradients(*texts: str) -> tuple[Gradient, ...]:
 
 
 def test_a_step_on_a_terminal_has_a_coloured_diff_and_its_feedback() -> None:
-    """New is green and gone is struck red; the frame says whether it was accepted, and why."""
+    """New is green and gone is struck red; the frame says whether the search goes on from it, and why."""
     console = terminal()
-    steps.show(steps.recorded(a_step("Say it LOUD.", gradients("Be loud."))), console)
+    steps.show(recorded(a_step("Say it LOUD.", gradients("Be loud."))), console)
     out = written(console)
 
     assert "\x1b[32m LOUD\x1b[0m" in out
-    assert "\x1b[32maccepted\x1b[0m" in out
+    assert "\x1b[32ma new text leads\x1b[0m" in out
     assert "because" in out
     assert "• Be loud." in out
 
@@ -74,7 +75,7 @@ def test_a_step_on_a_terminal_has_a_coloured_diff_and_its_feedback() -> None:
 def test_without_colours_a_diff_has_marks(options: dict[str, object]) -> None:
     """With NO_COLOR, or where a terminal has none, what changed can still be told apart."""
     console = Console(**{"file": io.StringIO(), "force_terminal": True, "width": 100, **options})  # type: ignore[arg-type]
-    steps.show(steps.recorded(a_step("Do it.")), console)
+    steps.show(recorded(a_step("Do it.")), console)
 
     assert "[-Say-]{+Do+} it." in written(console)
 
@@ -82,10 +83,10 @@ def test_without_colours_a_diff_has_marks(options: dict[str, object]) -> None:
 def test_a_step_in_a_log_is_indented_lines() -> None:
     """No frame and no code; whole, so that a log can be searched."""
     console = log()
-    steps.show(steps.recorded(a_step("Do it.", gradients("a", "b"))), console)
+    steps.show(recorded(a_step("Do it.", gradients("a", "b"))), console)
 
     assert written(console).splitlines() == [
-        "step 1: accepted",
+        "step 1: a new text leads",
         "  because",
         "",
         "  prompt:",
@@ -100,7 +101,7 @@ def test_a_step_in_a_log_is_indented_lines() -> None:
 def test_a_candidate_that_was_not_taken_is_called_one() -> None:
     """The diff of a step that kept the text is not mistaken for a change."""
     console = log()
-    steps.show(steps.recorded(a_step("Do it.", accepted=False)), console)
+    steps.show(recorded(a_step("Do it.", accepted=False)), console)
 
     assert written(console).splitlines()[0] == "step 1: kept the present text"
     assert "  prompt, the best candidate:" in written(console)
@@ -108,7 +109,7 @@ def test_a_candidate_that_was_not_taken_is_called_one() -> None:
 
 def test_the_most_severe_feedback_comes_first_and_once() -> None:
     """Three pieces are shown, and how many more there are; the store keeps all of them."""
-    step = steps.recorded(a_step(feedback=(*reversed(gradients("a", "b", "c", "d", "e")), *gradients("a"))))
+    step = recorded(a_step(feedback=(*reversed(gradients("a", "b", "c", "d", "e")), *gradients("a"))))
     console = log()
     steps.show(step, console)
 
@@ -126,9 +127,9 @@ def test_texts_are_data(console: Console) -> None:
         before={HOSTILE: ""},
         after={HOSTILE: HOSTILE},
         feedback={HOSTILE: gradients(HOSTILE)},
-        verdict=None,
+        lead=None,
     )
-    steps.show(steps.recorded(step), console)
+    steps.show(recorded(step), console)
     out = written(console)
 
     assert out.count(SEEN) == 5
@@ -137,10 +138,10 @@ def test_texts_are_data(console: Console) -> None:
 
 def test_a_step_in_markdown_cannot_leave_its_block() -> None:
     """Texts stand in code blocks that are longer than any fence in them, all feedback included."""
-    lines = steps.markdown(steps.recorded(a_step("Do it.\n````\n# no heading", gradients("a", "```", "c", "d"))))
+    lines = steps.markdown(recorded(a_step("Do it.\n````\n# no heading", gradients("a", "```", "c", "d"))))
 
     assert lines == [
-        "## Step 1: accepted",
+        "## Step 1: a new text leads",
         "",
         "```text",
         "because",
@@ -227,7 +228,7 @@ def test_an_exported_run_has_its_steps(project: Project) -> None:
     _, out, _ = project.run("runs", "export", run)
 
     assert f"# Run {run}\n" in out
-    assert "## Step 1: accepted\n" in out
+    assert "## Step 1: a new text leads\n" in out
     assert "### prompt\n\n```text\nSay it{+ in CAPITALS+}.\n```\n" in out
     assert "### Feedback on prompt\n\n```text\n• Be exact.\n```\n" in out
     assert "## Step 2: kept the present text\n" in out

@@ -11,8 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wordgrad.compose import Budget as Budget
-    from wordgrad.compose import Run as Run
+    from wordgrad.compose.result import Result as Result
+    from wordgrad.compose.run import Budget as Budget
+    from wordgrad.compose.run import Run as Run
+    from wordgrad.compose.trainer import Guardrail as Guardrail
+    from wordgrad.compose.trainer import Trainer as Trainer
     from wordgrad.core.backward import abackward as abackward
     from wordgrad.core.backward import backward as backward
     from wordgrad.core.function import Context as Context
@@ -70,6 +73,8 @@ if TYPE_CHECKING:
     from wordgrad.optim.proposal import StepResult as StepResult
     from wordgrad.optim.tgd import TGD as TGD
     from wordgrad.optim.tgd import TextualGradientDescent as TextualGradientDescent
+    from wordgrad.train.accept import Acceptance as Acceptance
+    from wordgrad.train.search import Plan as Plan
     from wordgrad.types import Capabilities as Capabilities
     from wordgrad.types import Completion as Completion
     from wordgrad.types import Engine as Engine
@@ -78,7 +83,9 @@ if TYPE_CHECKING:
     from wordgrad.types import Score as Score
 
 _HOMES = {
-    "compose": ("Budget", "Run"),
+    "compose.result": ("Result",),
+    "compose.run": ("Budget", "Run"),
+    "compose.trainer": ("Guardrail", "Trainer"),
     "core.backward": ("abackward", "backward"),
     "core.function": ("Context", "Function", "no_grad"),
     "core.gradient": ("Gradient",),
@@ -114,6 +121,8 @@ _HOMES = {
     "optim.constraints": ("KeepSlots", "MatchesSchema", "MaxCharacters", "MaxTokens", "ParsesAs", "Predicate"),
     "optim.proposal": ("Proposal", "StepResult"),
     "optim.tgd": ("TGD", "TextualGradientDescent"),
+    "train.accept": ("Acceptance",),
+    "train.search": ("Plan",),
     "types": ("Capabilities", "Completion", "Engine", "Request", "Sampling", "Score"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from wordgrad.cli import doctor, evaluate, models, optimize, runs
+from wordgrad.cli import doctor, evaluate, models, optimize, review, runs
 from wordgrad.cli.steps import visible
 from wordgrad.errors import BudgetExceeded, EngineError, NodeError, UsageError, WordgradError
 
@@ -24,6 +24,7 @@ app.command("optimize")(optimize.optimize)
 app.command("doctor")(doctor.doctor)
 app.command("eval")(evaluate.evaluate)
 app.command("estimate")(evaluate.estimate)
+app.command("review")(review.review)
 app.add_typer(runs.app, name="runs", help="Look at runs, resume and replay them, take their texts.")
 app.add_typer(models.app, name="models", help="Weights of the embedded engine.")
 

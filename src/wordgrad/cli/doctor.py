@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -12,21 +11,19 @@ from rich.console import Console
 from rich.table import Table
 
 from wordgrad.cli.optimize import AsJson, Settings, Store, Yes, prepared, require_weights
-from wordgrad.cli.screen import Screen, percent, print_json
+from wordgrad.cli.screen import Screen, print_json
 from wordgrad.compose import Run
-from wordgrad.data.rows import Row
-from wordgrad.engines.preflight import preflight
+from wordgrad.compose.preflight import preflighted
+from wordgrad.compose.report import shown
 from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
-from wordgrad.train.checkup import Checkup, check_metric, checkup
+from wordgrad.train.checkup import Checkup, check_metric
 from wordgrad.train.estimate import Part, estimated
-from wordgrad.train.evaluate import Scores
-from wordgrad.train.job import Job
 
 
 def doctor(
     config: Settings,
-    rows: Annotated[int | None, typer.Option(min=1, help="Validation rows to look at; all where not given.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Selection rows to look at; all where not given.")] = None,
     seed: Annotated[int, typer.Option(help="Of the rows that are looked at.")] = 0,
     as_json: AsJson = False,
     store: Store = None,
@@ -36,9 +33,6 @@ def doctor(
     settings = configs.load(config)
     console, default, engine_of, job = prepared(settings, seed=seed, as_json=as_json)
     require_weights(settings, default, console, yes=yes)
-    looked_at = list(job.splits.validation)
-    random.Random(f"doctor {seed}").shuffle(looked_at)  # noqa: S311 - no secret
-    looked_at = looked_at[:rows]
 
     @contextmanager
     def opened() -> Generator[tuple[Run, Screen]]:
@@ -46,28 +40,13 @@ def doctor(
         with Run(store or default_path(), seed=seed, name=name) as run, Screen(console, lambda: run.usage) as screen:
             yield run, screen
 
-    with opened() as (run, screen):
-        screen.phase("asking each engine once", 1)
-        preflight(job.engines)
-        known = check_metric(job, settings)
-        first, calls = _scored(job, looked_at, run, screen, "the start"), run.usage.calls
-    # In a run of its own: in one, the same request has one reply, and nothing would differ.
-    with opened() as (run, screen):
-        again, calls = _scored(job, looked_at, run, screen, "the start once more"), calls + run.usage.calls
-    found, run_takes = checkup(job, first, again, seed=seed), estimated(job, settings, engine_of).total
+    found = preflighted(job, opened, seed=seed, rows=rows, check=lambda: check_metric(job, settings))
+    run_takes = estimated(job, settings, engine_of).total
     if as_json:
-        print_json({**_as_json(found), "known": known, "calls": calls, "run": run_takes.as_json()})
+        checked = {"known": found.known, "calls": found.calls, "run": run_takes.as_json()}
+        print_json({**_as_json(found.checkup), **checked})
     else:
-        _show(found, known, run_takes, console)
-
-
-def _scored(job: Job, rows: Sequence[Row], run: Run, screen: Screen, what: str) -> Scores:
-    """The start's scores, kept as the end of `run`."""
-    start = {name: str(each.value) for name, each in job.task.program.parameters.items()}
-    screen.phase(f"scoring {what} on validation rows", len(rows))
-    scores = job.task.scores(rows, start, progress=lambda done, _: screen.advance(done))
-    run.note("end", {"status": "done", "score": scores.mean, "calls": run.usage.calls})
-    return scores
+        _show(found.checkup, found.known, run_takes, console)
 
 
 def _as_json(found: Checkup) -> dict[str, Any]:
@@ -80,7 +59,7 @@ def _as_json(found: Checkup) -> dict[str, Any]:
         "failing": found.failing,
         "flipped": found.flipped,
         "unsteady": found.unsteady,
-        "test_rows": found.test_rows,
+        "sealed": found.sealed,
         "worse": found.worse,
         "provable": found.provable,
         "worthwhile": found.worthwhile,
@@ -93,14 +72,14 @@ def _show(found: Checkup, known: int, run_takes: Part, console: Console) -> None
     proved = "no gain of any size" if found.provable is None else f"a gain from {100 * found.provable:.0f} points on"
     money = "" if run_takes.usd is None else f", US$ {run_takes.usd:,.2f} at most"
     unjudged = f" ({found.unjudged} could not be judged)" if found.unjudged else ""
-    within = f"between {percent(found.interval.low)} and {percent(found.interval.high)} with 95% confidence"
+    within = f"between {shown(found.interval.low)} and {shown(found.interval.high)} with 95% confidence"
     for name, said in (
         ("engines", "all answer"),
         ("metric", f"judges all known outputs right ({known})" if known else "not checked: no outputs are known"),
-        ("start", f"{percent(found.score)} on {found.rows} validation rows{unjudged}; {within}"),
+        ("start", f"{shown(found.score)} on {found.rows} validation rows{unjudged}; {within}"),
         ("headroom", f"{found.failing} of {found.rows} rows fail both times"),
         ("noise", f"{found.unsteady} of {found.rows} rows were scored differently the second time"),
-        ("proof", f"{found.test_rows} test rows prove {proved}, where {found.worse:.0%} of them get worse"),
+        ("proof", f"{found.sealed} sealed rows prove {proved}, where {found.worse:.0%} of them get worse"),
         ("a run", f"{run_takes.least:,} to {run_takes.most:,} calls, {run_takes.tokens:,} tokens at most{money}"),
     ):
         table.add_row(name, said)

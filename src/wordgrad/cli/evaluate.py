@@ -9,8 +9,9 @@ import typer
 from rich.table import Table
 
 from wordgrad.cli.optimize import AsJson, Settings, Store, Yes, prepared, require_weights
-from wordgrad.cli.screen import Screen, percent, print_json
+from wordgrad.cli.screen import Screen, print_json
 from wordgrad.compose import Run
+from wordgrad.compose.report import shown
 from wordgrad.data import rows as files
 from wordgrad.engines.preflight import preflight
 from wordgrad.errors import UsageError
@@ -30,6 +31,8 @@ def evaluate(
 ) -> None:
     """Score the configured texts, or others, on the test rows."""
     settings = configs.load(config)
+    if settings.data.test is None:
+        raise UsageError(f"{settings.at('data')}: eval scores on test rows: name their file as test")
     console, default, _, job = prepared(settings, as_json=as_json)
     values = {name: str(each.value) for name, each in job.task.program.parameters.items()}
     values |= _given(variable or [], list(values))
@@ -46,7 +49,7 @@ def evaluate(
     if as_json:
         print_json(found)
     else:
-        score = percent(scores.mean)
+        score = shown(scores.mean)
         console.print(f"{score} on {found['n']} test rows, {found['passed']} passed, {found['calls']} calls")
 
 

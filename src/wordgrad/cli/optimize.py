@@ -6,19 +6,18 @@ import functools
 import shlex
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
 
-from wordgrad.cli import models, steps
-from wordgrad.cli.allowance import Allowance
+from wordgrad.cli import models
 from wordgrad.cli.screen import Screen, print_json, summary
 from wordgrad.cli.write import replace_all
-from wordgrad.compose import Budget, Run, Totals
-from wordgrad.core.variable import Variable
+from wordgrad.compose import Budget, Run
+from wordgrad.compose.record import summarised
+from wordgrad.compose.training import carried_out
 from wordgrad.engines import get_engine, llama, unasked_engine
 from wordgrad.engines.choice import choose
 from wordgrad.engines.limited import Limited
@@ -27,10 +26,10 @@ from wordgrad.engines.requests import check
 from wordgrad.errors import BudgetExceeded, StoreError, UsageError
 from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
-from wordgrad.train import job as jobs
+from wordgrad.train.accept import Rule
+from wordgrad.train.build import EngineOf, build, sampling
 from wordgrad.train.config import Config, EngineTable, PriceTable
-from wordgrad.train.job import Gain, Job, Outcome
-from wordgrad.train.search import Step, Watcher
+from wordgrad.train.job import Job
 from wordgrad.types import Engine, Request
 
 Settings = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's TOML file.")]
@@ -48,15 +47,20 @@ def optimize(
     budget_usd: Usd = None,
     budget_seconds: Seconds = None,
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    accept: Annotated[
+        Rule | None, typer.Option("--accept", help="lenient keeps what is more likely better than not, unproved.")
+    ] = None,
     write: Annotated[bool, typer.Option("--write", help="Put an accepted text into its prompt file.")] = False,
     as_json: AsJson = False,
     store: Store = None,
     yes: Yes = False,
 ) -> None:
-    """Improve the texts of CONFIG; sealed test rows show by how much."""
+    """Improve the texts of CONFIG; a new text is kept where sealed rows prove that it is better."""
     settings = configs.load(config)
+    if accept is not None:
+        settings = settings.accepting(accept)
     if write:
-        _require_files(settings)
+        require_files(settings)
     console, default, _, job = prepared(settings, seed=seed, as_json=as_json)
     require_weights(settings, default, console, yes=yes)
     budget: dict[str, Any] = {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds}
@@ -65,6 +69,7 @@ def optimize(
         "source": settings.source,
         "engine": default,
         "budget": budget,
+        "accept": accept,
         "write": write,
     }
     name = config.resolve().parent.name
@@ -78,7 +83,7 @@ class Prepared(NamedTuple):
     console: Console
     default: str | None
     """As `default_engine` gives it."""
-    engine_of: jobs.EngineOf
+    engine_of: EngineOf
     job: Job
 
 
@@ -87,7 +92,7 @@ def prepared(settings: Config, *, as_json: bool, seed: int = 0) -> Prepared:
     console = screen_console(as_json=as_json)
     default = default_engine(settings, console)
     engine_of = engines(settings, default)
-    return Prepared(console, default, engine_of, jobs.build(settings, engine_of=engine_of, seed=seed))
+    return Prepared(console, default, engine_of, build(settings, engine_of=engine_of, seed=seed))
 
 
 def screen_console(*, as_json: bool) -> Console:
@@ -107,7 +112,7 @@ def default_engine(settings: Config, console: Console) -> str | None:
     return spec
 
 
-def engines(settings: Config, default: str | None, *, unasked: bool = False) -> jobs.EngineOf:
+def engines(settings: Config, default: str | None, *, unasked: bool = False) -> EngineOf:
     """Make the engines of a configuration; what is wrong with one is said now. Unasked ones need no key."""
 
     @functools.cache  # one for tables that say the same, as get_engine gives: limits are an engine's
@@ -129,7 +134,7 @@ def engines(settings: Config, default: str | None, *, unasked: bool = False) -> 
         with settings.blaming("engines", name, "engine") if table.engine else nullcontext():
             engine = engine_of(table)
         with settings.blaming("engines", name, "temperature"):
-            check(engine, Request(messages=(), sampling=jobs.sampling(table)))
+            check(engine, Request(messages=(), sampling=sampling(table)))
     return engine_of
 
 
@@ -138,43 +143,6 @@ def require_weights(settings: Config, default: str | None, console: Console, *, 
     if "local" in [table.engine or default for table in settings.asked.values()]:
         llama.library()  # a gigabyte is not fetched for what could not use it
         models.ensure(console, yes=yes)
-
-
-@dataclass(slots=True)
-class Journal:
-    """A `Watcher` that keeps steps and values in the run, and passes everything on."""
-
-    run: Run
-    screen: Watcher
-    _kept: int = 0
-
-    def keep(self, parameters: Mapping[str, Variable]) -> None:
-        """Keep the present values as the next version."""
-        for name, each in parameters.items():
-            self.run.keep(name, self._kept, str(each.value))
-        self._kept += 1
-
-    def phase(self, name: str, total: int) -> None:
-        """Pass on."""
-        self.screen.phase(name, total)
-
-    def advance(self, done: int) -> None:
-        """Pass on."""
-        self.screen.advance(done)
-
-    def step(self, step: Step) -> None:
-        """Keep what the step did, and why."""
-        if step.accepted:
-            for name, value in step.after.items():
-                self.run.keep(name, self._kept, value)
-            self._kept += 1
-        self.run.note("step", steps.recorded(step))
-        self.screen.step(step)
-
-    def ending(self, values: Mapping[str, str]) -> None:
-        """Keep what met the test rows, before it does."""
-        self.run.note("ending", values)
-        self.screen.ending(values)
 
 
 def finish(
@@ -192,9 +160,7 @@ def finish(
     run_id = run.id if store is None else f"{run.id} --store {shlex.quote(str(store))}"
     with _resumable(run_id, console):
         with Screen(console, lambda: run.usage) as screen:
-            watcher = Journal(run, screen)
-            watcher.keep(job.task.program.parameters)
-            outcome = jobs.run(job, seed=seed, watcher=watcher, allowance=Allowance(run), ends=run.noted("ending"))
+            outcome = carried_out(run, job, screen, seed=seed)
         totals = run.usage
         report = summarised(run.id, outcome, totals)
         run.note("end", report)
@@ -204,17 +170,21 @@ def finish(
             summary(outcome, totals, console)
         if outcome.status == "budget":
             ended = f"the budget ended the search after {len(outcome.search.steps)} of {job.plan.steps} steps"
-            console.print(f"{ended}. {_go_on(run_id, larger=True)}", highlight=False, markup=False)
-        elif outcome.end == outcome.start:
+            # What has met the sealed rows is the run's end: a second text may not meet them.
+            more = "" if outcome.found != outcome.start else f". {_go_on(run_id, larger=True)}"
+            console.print(f"{ended}{more}", highlight=False, markup=False)
+        elif outcome.found == outcome.start:
             console.print("Nothing better was found: the start is kept.")
+        if outcome.decision is not None and not outcome.decision.proved:
+            console.print(f"decide by hand with: wordgrad review {run_id}", highlight=False, markup=False)
         console.print(f"look at it with: wordgrad runs show {run_id}", highlight=False, markup=False)
         if write:
-            _write(settings, outcome, console)
+            write_texts(settings, outcome.start, outcome.end, console)
         if outcome.status == "unmeasured":
             spent = outcome.spent
             assert spent is not None, "something ended it"
             raise BudgetExceeded(
-                f"{spent}, before the end score could be measured; the texts found are kept in the run",
+                f"{spent}, before what was found could be measured; the texts are kept in the run",
                 kind=spent.kind,
                 spent=spent.spent,
                 limit=spent.limit,
@@ -239,52 +209,8 @@ def _go_on(run_id: str, *, larger: bool) -> str:
     return f"Go on with: wordgrad runs resume {run_id}{more}"
 
 
-def summarised(run_id: str, outcome: Outcome, totals: Totals) -> dict[str, object]:
-    """The run's result as JSON."""
-    last = next((step.verdict for step in reversed(outcome.search.steps) if step.accepted and step.verdict), None)
-    first = next((step.verdict for step in outcome.search.steps if step.verdict), None)
-    return {
-        "run": run_id,
-        "status": outcome.status,
-        "variables": [
-            {"name": name, "start": start, "end": outcome.end[name]} for name, start in outcome.start.items()
-        ],
-        "test": {
-            "n": len(outcome.test_start.values),
-            "start": outcome.test_start.mean,
-            "end": None if outcome.test_end is None else outcome.test_end.mean,
-        },
-        "gain": None if outcome.gain is None else _claimed(outcome.gain),
-        "validation": {
-            "n": 0 if first is None else first.n,
-            "start": None if first is None else first.start,
-            "end": (None if first is None else first.start) if last is None else last.candidate,
-        },
-        "steps": len(outcome.search.steps),
-        "accepted": outcome.accepted,
-        "calls": totals.calls,
-        "tokens": {"input": totals.input_tokens, "output": totals.output_tokens},
-        "cost_usd": totals.cost_usd,
-        "seconds": round(totals.seconds, 1),
-    }
-
-
-def _claimed(gain: Gain) -> dict[str, object]:
-    claim = gain.claim
-    return {
-        "difference": claim.difference,
-        "low": claim.low,
-        "high": claim.high,
-        "p": claim.p,
-        "proved": gain.proved,
-        "better": claim.better,
-        "worse": claim.worse,
-        "chance": gain.chance,
-        "needed": gain.needed,
-    }
-
-
-def _require_files(settings: Config) -> None:
+def require_files(settings: Config) -> None:
+    """Check that every variable has a file to write to."""
     if settings.program is not None and not settings.variables:
         raise UsageError(
             f"{settings.at('program')}: --write needs a prompt file, and the variables are the Module's own; leave it "
@@ -295,11 +221,12 @@ def _require_files(settings: Config) -> None:
             raise UsageError(f"{settings.at('variables', name)}: --write needs a file here, instead of text")
 
 
-def _write(settings: Config, outcome: Outcome, console: Console) -> None:
+def write_texts(settings: Config, start: Mapping[str, str], end: Mapping[str, str], console: Console) -> None:
+    """Put the texts that changed into their files, all or none."""
     texts = {
-        table.file: outcome.end[name]
+        table.file: end[name]
         for name, table in settings.variables.items()
-        if table.file is not None and outcome.end[name] != outcome.start[name]
+        if table.file is not None and end[name] != start[name]
     }
     replace_all(texts)
     for file in texts:

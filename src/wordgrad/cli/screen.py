@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -15,9 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from wordgrad.cli import steps
+from wordgrad.compose.record import recorded
+from wordgrad.compose.report import gained, shown
+from wordgrad.statistics.claim import Claim
 from wordgrad.store.ledger import Totals
+from wordgrad.train.accept import Decision
 from wordgrad.train.evaluate import Scores
-from wordgrad.train.job import Gain, Outcome
+from wordgrad.train.job import Outcome
+from wordgrad.train.review import Disagreement
 from wordgrad.train.search import Step
 
 _WIDE = 80
@@ -40,7 +45,7 @@ class _Bar(Progress):
 
 @dataclass(slots=True)
 class Screen:
-    """A `Watcher` with a progress bar and colours on a terminal, and plain lines elsewhere.
+    """An `Observer` with a progress bar and colours on a terminal, and plain lines elsewhere.
 
     Args:
         console: Where to write.
@@ -93,11 +98,14 @@ class Screen:
     def step(self, step: Step) -> None:
         """Show the diff of each variable, and the feedback that caused it."""
         self._used = self.totals()
-        steps.show(steps.recorded(step), self.console)
+        steps.show(recorded(step), self.console)
         self.console.print(Text(f"  {self.usage()}", style="dim"))
 
-    def ending(self, values: Mapping[str, str]) -> None:
+    def ending(self, steps: int, found: Mapping[str, str]) -> None:
         """Nothing: the phase says it."""
+
+    def decided(self, decision: Decision, rows: Sequence[Disagreement]) -> None:
+        """Nothing: the summary says it."""
 
     def usage(self) -> str:
         """What was used so far; the rate is that of the tokens written in the present phase, where there are any."""
@@ -112,60 +120,41 @@ class Screen:
         )
 
 
-class Unwatched:
-    """A `Watcher` that shows nothing."""
-
-    def phase(self, name: str, total: int) -> None:
-        """Nothing."""
-
-    def advance(self, done: int) -> None:
-        """Nothing."""
-
-    def step(self, step: Step) -> None:
-        """Nothing."""
-
-    def ending(self, values: Mapping[str, str]) -> None:
-        """Nothing."""
-
-
 def summary(outcome: Outcome, totals: Totals, console: Console) -> None:
-    """Print the start and the end on the sealed test rows, and what it all took."""
-    table = Table(title="on the sealed test rows", title_justify="left")
-    if not console.is_terminal:
-        table.box = None
-    for column in ("", "score", "passed", "of"):
-        table.add_column(column, justify="right" if column else "left")
-    for name, scores in (("start", outcome.test_start), ("end", outcome.test_end)):
-        table.add_row(name, *_row(scores), str(len(outcome.test_start.values)))
-    money = "" if totals.cost_usd is None else f", ${totals.cost_usd:.4f}"
-    console.print(table)
+    """Print what was decided and why, the start and the end on the test rows, and what it all took."""
+    bounds = outcome.search.task.scale.bounds
+    if outcome.decision is not None:
+        console.print(steps.visible(f"{outcome.decision.words}.", style="green" if outcome.accepted else "yellow"))
+    if outcome.test_start is not None:
+        table = Table(title="on the sealed test rows", title_justify="left")
+        if not console.is_terminal:
+            table.box = None
+        for column in ("", "score", "passed", "of"):
+            table.add_column(column, justify="right" if column else "left")
+        for name, scores in (("start", outcome.test_start), ("end", outcome.test_end)):
+            table.add_row(name, *_row(scores, bounds), str(len(outcome.test_start.values)))
+        console.print(table)
     if outcome.gain is not None:
-        console.print(gained(outcome.gain), highlight=False)
+        console.print(_gain(outcome.gain, bounds), highlight=False)
+    money = "" if totals.cost_usd is None else f", ${totals.cost_usd:.4f}"
     console.print(
-        f"{totals.calls} calls, {totals.input_tokens + totals.output_tokens:,} tokens, {totals.seconds:.0f} s{money}, "
-        f"{outcome.accepted} of {len(outcome.search.steps)} steps accepted",
+        f"{totals.calls} calls, {totals.input_tokens + totals.output_tokens:,} tokens, {totals.seconds:.0f} s{money}",
         highlight=False,
     )
 
 
-def gained(gain: Gain) -> str:
-    """What the test rows prove, or how far they are from a proof."""
-    claim = gain.claim
+def _gain(claim: Claim, bounds: tuple[float, float]) -> str:
+    """What the test rows say of the gain."""
     unjudged = f", {claim.excluded} not judged" if claim.excluded else ""
     rows = f"rows: {claim.better} better, {claim.worse} worse{unjudged}"
-    points = f"{100 * claim.difference:+.1f} points"
-    if gain.proved:
-        return f"{points}, at least {100 * claim.low:+.1f} with {1 - claim.alpha:.0%} confidence ({rows})"
-    if not gain.first:
-        return f"{points}; another end met these rows before, so they prove nothing more ({rows})"
-    more = "" if gain.needed is None else f"; {gain.needed} more rows on which the two disagree would likely decide"
-    return f"{points}, not proved: better than the start with a chance of {gain.chance:.0%}{more} ({rows})"
+    sure = f"{1 - claim.alpha:.0%} confidence"
+    return f"{gained(claim.difference, bounds)}, at least {gained(claim.low, bounds)} with {sure} ({rows})"
 
 
-def _row(scores: Scores | None) -> tuple[str, str]:
+def _row(scores: Scores | None, bounds: tuple[float, float]) -> tuple[str, str]:
     if scores is None:
         return "not measured", ""
-    return percent(scores.mean), str(sum(scores.passed))
+    return shown(scores.mean, bounds), str(sum(scores.passed))
 
 
 def print_json(value: object) -> None:
@@ -176,8 +165,3 @@ def print_json(value: object) -> None:
     except UnicodeEncodeError:
         text = json.dumps(value)  # all in ASCII, by JSON's own escapes
     sys.stdout.write(f"{text}\n")
-
-
-def percent(score: float | None) -> str:
-    """A score from 0 to 1; "-" where no row could be judged."""
-    return "-" if score is None else f"{score:.1%}"

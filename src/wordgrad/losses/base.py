@@ -49,6 +49,12 @@ class Scale:
             return self.passing
         return self.bounds[1] if self.higher_is_better else self.bounds[0]
 
+    def shown(self, score: float | None) -> str:
+        """A score for people: a percentage where scores are from 0 to 1; "-" where there is none."""
+        if score is None:
+            return "-"
+        return f"{score:.0%}" if self.bounds == (0.0, 1.0) else f"{score:.3g}"
+
     def passes(self, score: float) -> bool:
         """Whether an example with this score needs no feedback.
 

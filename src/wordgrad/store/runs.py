@@ -32,6 +32,36 @@ class RunRow:
     """What `optimize --json` prints; None before the end."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What one kind of call took."""
+
+    purpose: str
+    """forward, backward, optimize, judge or preflight."""
+    model: str
+    calls: int
+    """Attempts, those that failed included."""
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    """None where a price is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """All that a run found, as it is kept."""
+
+    run: RunRow
+    steps: list[dict[str, Any]]
+    """What each step did, in order."""
+    versions: dict[str, list[str]]
+    """Each variable's texts in order, the start first."""
+    calls: list[int]
+    """Calls made until the end of each step."""
+    spent: list[Spent]
+    """By purpose and model, in the order of their first calls."""
+
+
 def default_path() -> Path:
     """The store in the user's data folder: `$XDG_DATA_HOME/wordgrad/runs.db`."""
     home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
@@ -135,6 +165,31 @@ def add_event(connection: sqlite3.Connection, run: str, kind: str, body: Mapping
     connection.execute(
         "INSERT INTO events (run, at, kind, body) VALUES (?, ?, ?, ?)", (run, time.time(), kind, json.dumps(body))
     )
+
+
+def record(database: Database, run: str) -> Record:
+    """All that a run found; see `find()` for its name."""
+    row = find(database, run)
+    return Record(
+        run=row,
+        steps=steps(database, row.id),
+        versions=versions(database, row.id),
+        calls=[each["calls"] for each in events(database, row.id, "used")],
+        spent=spent(database, row.id),
+    )
+
+
+def spent(database: Database, run: str) -> list[Spent]:
+    """What a run's calls took, by purpose and model, in the order of the first calls."""
+    rows = database.read(
+        "SELECT purpose, coalesce(max(model), max(engine)) AS model, count(*) AS calls, "
+        "sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, "
+        "CASE WHEN count(*) FILTER (WHERE state = 'done' AND cost_usd IS NULL) THEN NULL "
+        "ELSE coalesce(sum(cost_usd), 0.0) END AS cost_usd "
+        "FROM attempts WHERE run = ? AND NOT shared GROUP BY purpose, engine ORDER BY min(id)",
+        run,
+    )
+    return [Spent(**dict(zip(each.keys(), each, strict=True))) for each in rows]
 
 
 def steps(database: Database, run: str) -> list[dict[str, Any]]:

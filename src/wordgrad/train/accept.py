@@ -1,29 +1,174 @@
-"""Whether a candidate replaces the incumbent."""
+"""Whether the text that a search ends with replaces the start: one look at sealed rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
-from wordgrad.statistics.pairs import Pairs
+from wordgrad.errors import UsageError
+from wordgrad.statistics.binomial import heads_needed
+from wordgrad.statistics.claim import Claim, chance_better, claim
+from wordgrad.statistics.guard import Guard, not_worse
+from wordgrad.statistics.pairs import Pairs, checked_share
+from wordgrad.statistics.power import disagreements_needed
+
+Rule: TypeAlias = Literal["strict", "lenient"]
+
+_RAREST = 10_000
+"""Rarer than once in so many runs is said no more exactly."""
+_OFTEN = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What a comparison says, in numbers and in words."""
+class Acceptance:
+    """What a new text has to show."""
 
-    better: bool
-    start: float
-    candidate: float
-    n: int
-    """Rows that both were scored on."""
+    rule: Rule = "strict"
+    """"strict: it is proved to be better. lenient: it is more likely better than not, and is said to be unproved."""
+    alpha: float = 0.05
+    """The chance of a false claim that a whole run may take; of each guardrail too."""
+    margin: float = 0.02
+    """The gain that is not worth more scoring in a race, as a share of the scores' width."""
+
+    def __post_init__(self) -> None:
+        checked_share("alpha", self.alpha)
+        if not 0 <= self.margin < 1:
+            raise UsageError(f"margin={self.margin!r} must be at least 0 and less than 1, as in 0.02")
+
+    def require_rows(self, confirmation: int) -> None:
+        """Check that so many sealed rows could prove anything.
+
+        Raises:
+            UsageError: Even if the new text won every one of them, chance alone would do that too often.
+        """
+        if self.rule == "strict" and heads_needed(confirmation, self.alpha) > confirmation:
+            least = math.ceil(math.log2(1 / self.alpha))
+            raise UsageError(
+                f"{confirmation} validation rows are sealed to confirm what is found, and at alpha = {self.alpha:g} "
+                f"fewer than {least} can prove nothing: give at least {2 * least} validation rows, or accept what is "
+                'only more likely better (rule = "lenient")'
+            )
 
 
-def compare(pairs: Pairs) -> Verdict:
-    """Compare two texts on the rows that both could be judged on: the candidate must have the larger mean.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guarded:
+    """A guardrail's scores on the sealed rows."""
 
-    With no such row nothing is better.
+    pairs: Pairs
+    margin: float
+    """The loss that would be borne, in the metric's unit; 0 for a hard constraint."""
+    broken: int = 0
+    """Rows on which the candidate does not pass; counted for a hard constraint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What became of a guardrail."""
+
+    kept: bool
+    broken: int
+    """Rows that break it; of a hard constraint only."""
+    guard: Guard | None
+    """The comparison; None for a hard constraint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the sealed rows say of the one candidate that met them."""
+
+    rule: Rule
+    claim: Claim
+    chance: float
+    """How likely the candidate is the better one, by these rows alone."""
+    needed: int | None
+    """More rows on which the two disagree that would likely decide; None where it is decided, or none would."""
+    guardrails: Mapping[str, Kept] = field(default_factory=dict)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the candidate replaces the start."""
+        better = self.claim.proved or (self.rule == "lenient" and self.chance > 0.5)  # noqa: PLR2004 - more likely than not
+        return better and not self.broken
+
+    @property
+    def proved(self) -> bool:
+        """Whether it is accepted, and proved to be better."""
+        return self.accepted and self.claim.proved
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """The guardrails that were not kept."""
+        return tuple(name for name, each in self.guardrails.items() if not each.kept)
+
+    @property
+    def words(self) -> str:
+        """The decision and its reason, for people who know no statistics."""
+        found = self.claim
+        rows = f"{found.n} sealed validation rows: better on {found.better}, worse on {found.worse}"
+        rows += f", {found.excluded} not judged" if found.excluded else ""
+        if self.broken:
+            return f"the start is kept: {self._breaches} (by the target, {rows})"
+        if self.proved:
+            return f"the new text is better ({rows}). Were it no better, chance would {often(found.p)}"
+        more = f"better with a probability of {self.chance:.0%}"
+        if self.needed is not None:
+            more += f"; {self.needed} more rows on which the two disagree would likely decide"
+        if self.accepted:
+            return f"the new text is taken, unproved ({rows}): {more}"
+        return f"the start is kept: the best new text is not proved to be better ({rows}). It is {more}"
+
+    @property
+    def _breaches(self) -> str:
+        found = []
+        for name in self.broken:
+            kept = self.guardrails[name]
+            if kept.guard is None:
+                found.append(f"the new text breaks {name!r} on {kept.broken} sealed rows")
+            else:
+                guard = kept.guard
+                found.append(
+                    f"{name!r} may have become worse: {guard.difference:+.3g}, and no less than {guard.low:+.3g} is "
+                    f"certain, where {-guard.margin:+.3g} would be borne"
+                )
+        return "; ".join(found)
+
+
+def decide(pairs: Pairs, guardrails: Mapping[str, Guarded], *, acceptance: Acceptance, rng: random.Random) -> Decision:
+    """Compare the candidate with the start on rows that nothing else has seen. Once a run: see `claim()`.
+
+    Args:
+        pairs: The target metric's scores on the sealed rows.
+        guardrails: The others' by name.
+        acceptance: What the candidate has to show.
+        rng: Draws what the tests need.
     """
-    if not pairs.n:
-        return Verdict(better=False, start=0.0, candidate=0.0, n=0)
-    old, new = sum(pairs.start) / pairs.n, sum(pairs.candidate) / pairs.n
-    return Verdict(better=new > old, start=old, candidate=new, n=pairs.n)
+    alpha = acceptance.alpha
+    found = claim(pairs, rng=rng, alpha=alpha)
+    undecided = pairs.binary and not found.proved
+    return Decision(
+        rule=acceptance.rule,
+        claim=found,
+        chance=chance_better(pairs, rng=rng),
+        needed=disagreements_needed(found.better, found.worse, alpha=alpha) if undecided else None,
+        guardrails={name: _kept(each, acceptance, rng) for name, each in guardrails.items()},
+    )
+
+
+def _kept(guarded: Guarded, acceptance: Acceptance, rng: random.Random) -> Kept:
+    if not guarded.margin:
+        return Kept(kept=not guarded.broken, broken=guarded.broken, guard=None)
+    guard = not_worse(guarded.pairs, margin=guarded.margin, rng=rng, alpha=acceptance.alpha)
+    seen = acceptance.rule == "lenient" and guard.difference > -guard.margin
+    return Kept(kept=guard.kept or seen, broken=0, guard=guard)
+
+
+def often(p: float) -> str:
+    """How often chance alone does as well, to go on from "chance would"."""
+    if p > _OFTEN:
+        return f"do as well in {p:.0%} of runs"
+    if p * _RAREST < 1:
+        return f"do as well less than once in {_RAREST:,} runs"
+    return f"do as well once in {round(1 / p):,} runs"

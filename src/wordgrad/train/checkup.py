@@ -35,15 +35,16 @@ class Checkup:
     """Rows that failed in one look only."""
     unsteady: int
     """Rows that were scored differently: what there is of noise."""
-    test_rows: int
+    sealed: int
+    """Validation rows that will confirm what is found."""
     worse: float
-    """The share of test rows that a better text is taken to score lower."""
+    """The share of sealed rows that a better text is taken to score lower."""
     provable: float | None
     """The smallest gain that they prove four times in five; None where they prove none."""
 
     @property
     def worthwhile(self) -> bool:
-        """Whether there is something to learn, and the test rows could show it."""
+        """Whether there is something to learn, and the sealed rows could show it."""
         return self.provable is not None and self.failing > 0 and self.provable <= self.failing / self.rows
 
     @property
@@ -60,11 +61,11 @@ class Checkup:
             return "nothing to gain: every row passes. Keep the text, or add harder rows"
         learn = f"{self.failing} of {self.rows} rows fail both times: there is something to learn"
         if self.provable is None:
-            return f"{learn}, but {self.test_rows} test rows prove no gain of any size. Add test rows"
+            return f"{learn}, but {self.sealed} sealed rows prove no gain of any size. Add validation rows"
         gain = f"{100 * self.provable:.0f} points"
         if self.worthwhile:
-            return f"{learn}, and {self.test_rows} test rows prove a gain from {gain} on"
-        return f"{learn}, but {self.test_rows} test rows prove a gain from {gain} on only. Add test rows"
+            return f"{learn}, and {self.sealed} sealed rows prove a gain from {gain} on"
+        return f"{learn}, but {self.sealed} sealed rows prove a gain from {gain} on only. Add validation rows"
 
 
 def checkup(job: Job, first: Scores, again: Scores, *, seed: int) -> Checkup:
@@ -81,7 +82,7 @@ def checkup(job: Job, first: Scores, again: Scores, *, seed: int) -> Checkup:
     scores = [old for old, *_ in judged]
     failing = sum(not one and not two for *_, one, two in judged)
     worse = min(_WORSE, 1 - failing / len(judged)) if judged else _WORSE
-    test = len(job.splits.test)
+    sealed = len(job.division.confirmation)
     return Checkup(
         rows=len(judged),
         unjudged=len(first.values) - len(judged),
@@ -90,9 +91,9 @@ def checkup(job: Job, first: Scores, again: Scores, *, seed: int) -> Checkup:
         failing=failing,
         flipped=sum(one != two for *_, one, two in judged),
         unsteady=sum(old != new for old, new, *_ in judged),
-        test_rows=test,
+        sealed=sealed,
         worse=worse,
-        provable=smallest_gain(test, worse=worse),
+        provable=smallest_gain(sealed, worse=worse, alpha=job.acceptance.alpha),
     )
 
 

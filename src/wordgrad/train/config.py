@@ -7,12 +7,13 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from wordgrad.data import rows as files
 from wordgrad.errors import UsageError
+from wordgrad.train.accept import Rule
 from wordgrad.types import Price
 
 _UNKNOWN = "extra_forbidden"  # pydantic's name for it
@@ -80,8 +81,11 @@ class Data(_Table):
     """Files and columns."""
 
     train: Path
+    """Rows to learn from."""
     validation: Path
-    test: Path
+    """Rows to choose and to confirm by; half of them, by the run's seed, are sealed until the end."""
+    test: Path | None = None
+    """Rows for the report alone."""
     input: str = "input"
     target: str | None = "target"
 
@@ -96,9 +100,7 @@ class Known(_Table):
     passes: bool
 
 
-class Metric(_Table):
-    """How an output is scored from 0 to 1: a built-in comparison, your own function, or a rubric for a judge."""
-
+class _Scored(_Table):
     kind: Literal["exact", "function", "rubric"] = "exact"
     function: str | None = None
     """"module:attribute", called fn(output, target)."""
@@ -107,25 +109,37 @@ class Metric(_Table):
     """What the score stands for, in words for critics; a rubric says it itself."""
     passing: float | None = Field(default=None, ge=0, le=1)
     """The score from which a row needs no feedback; 1 where None."""
-    known: tuple[Known, ...] = ()
 
     @model_validator(mode="after")
-    def _fitting(self) -> Metric:
+    def _fitting(self) -> Self:
         if self.kind == "function" and not self.function:
             raise ValueError('kind = "function" needs function = "module:attribute"')
         if self.kind == "rubric" and not self.rubric:
             raise ValueError('kind = "rubric" needs rubric = "…"')
-        for key in self.model_fields_set - {"kind"}:
-            if key not in _KEYS[self.kind]:
+        for key in ("function", "rubric", "objective", "passing"):
+            if key in self.model_fields_set and key not in _KEYS[self.kind]:
                 raise ValueError(f'kind = "{self.kind}" takes no {key}: remove it')
         return self
 
 
 _KEYS = {
-    "exact": ("objective", "known"),
-    "function": ("function", "objective", "passing", "known"),
-    "rubric": ("rubric", "passing", "known"),
+    "exact": ("objective",),
+    "function": ("function", "objective", "passing"),
+    "rubric": ("rubric", "passing"),
 }
+
+
+class MetricTable(_Scored):
+    """How an output is scored from 0 to 1: a built-in comparison, your own function, or a rubric for a judge."""
+
+    known: tuple[Known, ...] = ()
+
+
+class GuardrailTable(_Scored):
+    """A further metric, which a better text must not make worse."""
+
+    margin: float = Field(ge=0, lt=1)
+    """The loss that would be borne; 0: every row must pass."""
 
 
 class Search(_Table):
@@ -135,14 +149,20 @@ class Search(_Table):
     batch: int = Field(default=8, ge=1)
     """Training rows that one step learns from."""
     candidates: int = Field(default=8, ge=1)
-    race: int = Field(default=8, ge=1)
-    """Validation rows on which all candidates are compared first."""
-    finalists: int = Field(default=2, ge=1)
-    """Candidates that go on from the race."""
-    validation: int = Field(default=40, ge=1)
-    """Validation rows on which a finalist must beat the incumbent."""
+    """Rewrites that race against the present text."""
     momentum: int = Field(default=0, ge=0)
     strategy: Literal["per_node", "per_edge", "fused"] = "per_node"
+
+
+class Accept(_Table):
+    """What a new text has to show on the sealed rows."""
+
+    rule: Rule = "strict"
+    """"strict": it is proved to be better; "lenient": it is more likely better than not."""
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    """The chance of a false claim that the whole run may take."""
+    margin: float = Field(default=0.02, ge=0, lt=1)
+    """The gain that is not worth more scoring in a race."""
 
 
 class Config(_Table):
@@ -153,8 +173,10 @@ class Config(_Table):
     engines: Engines = Engines()
     variables: dict[str, VariableTable] = Field(default_factory=dict)
     data: Data
-    metric: Metric = Metric()
+    metric: MetricTable = MetricTable()
+    guardrails: dict[str, GuardrailTable] = Field(default_factory=dict)
     search: Search = Search()
+    accept: Accept = Accept()
     _path: Path = PrivateAttr(default=Path("the file"))
     _source: str = PrivateAttr(default="")
 
@@ -178,7 +200,12 @@ class Config(_Table):
     def scoring(self) -> tuple[EngineTable, ...]:
         """The engines that a score asks: who answers, and a judge."""
         forward = (self.engines.forward,) if self.program is None else ()
-        return (*forward, self.engines.backward) if self.metric.kind == "rubric" else forward
+        judged = any(each.kind == "rubric" for each in (self.metric, *self.guardrails.values()))
+        return (*forward, self.engines.backward) if judged else forward
+
+    def accepting(self, rule: Rule) -> Config:
+        """The same with another rule."""
+        return self.model_copy(update={"accept": self.accept.model_copy(update={"rule": rule})})
 
     def at(self, *keys: str) -> str:
         """Where a key stands, for messages: "wordgrad.toml:12: data.train"."""
@@ -235,7 +262,11 @@ def _unknown(keys: Sequence[str]) -> str:
 def _placed(config: Config, path: Path, source: str) -> Config:
     folder = path.parent
     data = config.data.model_copy(
-        update={name: folder / getattr(config.data, name) for name in ("train", "validation", "test")}
+        update={
+            name: folder / each
+            for name in ("train", "validation", "test")
+            if (each := getattr(config.data, name)) is not None
+        }
     )
     variables = {
         name: each if each.file is None else each.model_copy(update={"file": folder / each.file})

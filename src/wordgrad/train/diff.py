@@ -18,6 +18,7 @@ _PIECES = re.compile(
 Kind: TypeAlias = Literal["same", "removed", "added"]
 
 _KINDS: tuple[Kind, ...] = ("same", "removed", "added")
+_MARKS: dict[Kind, tuple[str, str]] = {"same": ("", ""), "removed": ("[-", "-]"), "added": ("{+", "+}")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,11 @@ class Hunk:
 
     kind: Kind
     text: str
+
+    @property
+    def marked(self) -> str:
+        """For where there are no colours: `{+new+}` and `[-gone-]`."""
+        return self.text.join(_MARKS[self.kind])
 
 
 def pieces(text: str) -> list[str]:

@@ -10,8 +10,9 @@ from typing import Any
 from wordgrad.core.value import text_form
 from wordgrad.data.rows import Row
 from wordgrad.losses.judge import JudgeLoss
+from wordgrad.train.build import EngineOf
 from wordgrad.train.config import Config, EngineTable
-from wordgrad.train.job import EngineOf, Job
+from wordgrad.train.job import Job
 from wordgrad.types import Engine
 
 _FIXED_TOKENS = 700
@@ -67,8 +68,8 @@ def estimated(job: Job, config: Config, engine_of: EngineOf) -> Estimate:
     """
     plan, test = job.plan, len(job.splits.test)
     engines, own = config.engines, config.program is not None
-    rows = _distinct(job.splits.test, job.task.input) + _learned(job)
-    most = 2 * test + plan.steps * job.step_rows
+    rows = _distinct(job.splits.test or job.division.confirmation, job.task.input) + _learned(job)
+    most = (test or len(job.division.confirmation)) + plan.steps * job.step_rows + job.final_rows
     answer = 0 if own else engines.forward.max_tokens
     asked = _asked(job, engine_of(engines.backward if own else engines.forward))
     judged = _FIXED_TOKENS + asked + answer + _FEEDBACK_TOKENS
@@ -91,8 +92,13 @@ def estimated(job: Job, config: Config, engine_of: EngineOf) -> Estimate:
             engine_of(engines.optimizer),
         ),
     ]
-    if isinstance(job.task.loss, JudgeLoss):
-        parts.append(_part("judgements", rows, 2 * most, critic, engines.backward, engine_of(engines.backward)))
+    losses = [job.task.loss, *(each.loss for each in job.task.guardrails.values())]
+    judges = sum(isinstance(each, JudgeLoss) for each in losses)
+    if judges:
+        least = rows if isinstance(job.task.loss, JudgeLoss) else 0
+        parts.append(
+            _part("judgements", least, 2 * judges * most, critic, engines.backward, engine_of(engines.backward))
+        )
     limit = (
         "answers count one call a row, without tokens and money: what the program of your own asks is not known; "
         "critics count one for each failing row"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from wordgrad import dispatch
 from wordgrad.core.value import Result
@@ -13,6 +13,7 @@ from wordgrad.data.rows import Row
 from wordgrad.errors import NodeError, UsageError, WordgradError
 from wordgrad.losses.base import Loss, Scale
 from wordgrad.statistics.pairs import Pairs, paired
+from wordgrad.train.accept import Guarded
 from wordgrad.train.program import Program
 
 Progress = Callable[[int, int], None]
@@ -36,6 +37,39 @@ class Scores:
         known = [each for each in self.values if each is not None]
         return sum(known) / len(known) if known else None
 
+    @property
+    def failed(self) -> int:
+        """Rows that were judged and do not pass."""
+        return sum(self.broke(row) for row in range(len(self.values)))
+
+    def broke(self, row: int) -> bool:
+        """Whether a row was judged and does not pass."""
+        return self.values[row] is not None and not self.passed[row]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guardrail:
+    """A further metric, which a better text must not make worse."""
+
+    loss: Loss
+    """Must have a score."""
+    margin: float
+    """The loss that would be borne, in the metric's unit; 0 for a hard constraint: every row must pass."""
+
+    @property
+    def hard(self) -> bool:
+        """Whether no row may break it."""
+        return self.margin == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One text's answers, and their scores by all metrics, in the order of the rows."""
+
+    outputs: tuple[str, ...]
+    target: Scores
+    guardrails: Mapping[str, Scores]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -43,7 +77,8 @@ class Task:
 
     program: Program
     loss: Loss
-    """Must have a score."""
+    """The target. Must have a score."""
+    guardrails: Mapping[str, Guardrail] = field(default_factory=dict)
     input: str
     """The column of what is asked: the judge's context."""
     target: str | None
@@ -51,20 +86,32 @@ class Task:
 
     def oriented(self, scores: Scores) -> list[float | None]:
         """The scores, with more as better."""
-        sign = 1 if self.scale.higher_is_better else -1
-        return [None if each is None else sign * each for each in scores.values]
+        return _oriented(scores, self.scale)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The worst and the best score, as `oriented` gives them."""
+        return _bounds(self.scale)
 
     def paired(self, start: Scores, candidate: Scores) -> Pairs:
         """Two texts' scores on the same rows, with more as better."""
-        low, high = self.scale.bounds
-        bounds = (low, high) if self.scale.higher_is_better else (-high, -low)
-        return paired(self.oriented(start), self.oriented(candidate), bounds=bounds)
+        return _paired(start, candidate, self.scale)
+
+    def guarded(self, start: Measured, candidate: Measured) -> dict[str, Guarded]:
+        """Both texts by each guardrail."""
+        return {
+            name: Guarded(
+                pairs=_paired(start.guardrails[name], candidate.guardrails[name], _scale(each.loss)),
+                margin=each.margin,
+                broken=candidate.guardrails[name].failed if each.hard else 0,
+            )
+            for name, each in self.guardrails.items()
+        }
 
     @property
     def scale(self) -> Scale:
         """What the scores mean."""
-        assert self.loss.scale is not None, "the loss has a score"
-        return self.loss.scale
+        return _scale(self.loss)
 
     def judged(self, rows: Sequence[Row], values: Mapping[str, str] | None) -> list[Variable]:
         """Start the program and its judge on each row, each in a thread of its own; the judgements are pending.
@@ -76,13 +123,7 @@ class Task:
         Raises:
             Exception: As `settled`, or what the program itself raised.
         """
-        with self.program.bound(values) as answer, _unwrapped():
-
-            def one(row: Row) -> Variable:
-                wanted = None if self.target is None else row[self.target]
-                return self.loss(answer(row), wanted, context=row[self.input], example=row.place)
-
-            return dispatch.map(one, rows)
+        return [target for _, (target,) in self._started(rows, values, [self.loss])]
 
     def scores(self, rows: Sequence[Row], values: Mapping[str, str], *, progress: Progress = _unseen) -> Scores:
         """Score the program on `rows`.
@@ -97,11 +138,94 @@ class Task:
             BudgetExceeded: The run's budget is spent.
             NodeError: The program or the metric failed.
         """
-        results = settled(self.judged(rows, values), progress=progress)
-        return Scores(
-            values=tuple(each.score for each in results),
-            passed=tuple(bool(each.passed) for each in results),
+        return _scores(settled(self.judged(rows, values), progress=progress))
+
+    def measured(
+        self,
+        rows: Sequence[Row],
+        texts: Sequence[Mapping[str, str]],
+        *,
+        hard: bool = False,
+        progress: Progress = _unseen,
+    ) -> list[Measured]:
+        """Score several texts on the same rows at once, by the target and the guardrails.
+
+        Args:
+            rows: At least one.
+            texts: Each as in `scores`.
+            hard: Measure hard constraints only, and give a row that breaks one the target's worst score.
+            progress: Told after each row of each text.
+
+        Raises:
+            Exception: As `scores`.
+        """
+        guards = {name: each for name, each in self.guardrails.items() if each.hard or not hard}
+        losses = [self.loss, *(each.loss for each in guards.values())]
+        started: list[tuple[Variable, list[Variable]]] = []
+        try:
+            for values in texts:
+                started += self._started(rows, values, losses)
+        except BaseException:
+            abandon([each for _, judgements in started for each in judgements])
+            raise
+        flat = settled(
+            [each for _, judgements in started for each in judgements],
+            progress=lambda done, total: progress(done // len(losses), total // len(losses)),
         )
+        found = []
+        for first in range(0, len(started), len(rows)):
+            results = flat[first * len(losses) : (first + len(rows)) * len(losses)]
+            target, *others = (_scores(results[number :: len(losses)]) for number in range(len(losses)))
+            guarded = dict(zip(guards, others, strict=True))
+            outputs = tuple(each.result.failure or each.text for each, _ in started[first : first + len(rows)])
+            marked = self._marked(target, guarded) if hard else target
+            found.append(Measured(outputs=outputs, target=marked, guardrails=guarded))
+        return found
+
+    def _marked(self, target: Scores, hard: Mapping[str, Scores]) -> Scores:
+        """The target's scores, the worst one where a hard constraint is broken."""
+        broken = [any(each.broke(row) for each in hard.values()) for row in range(len(target.values))]
+        values = [self.scale.worst if bad else old for bad, old in zip(broken, target.values, strict=True)]
+        return replace(target, values=tuple(values))
+
+    def _started(
+        self, rows: Sequence[Row], values: Mapping[str, str] | None, losses: Sequence[Loss]
+    ) -> list[tuple[Variable, list[Variable]]]:
+        """For each row the output, and its judgements in the order of the losses."""
+        with self.program.bound(values) as answer, _unwrapped():
+
+            def one(row: Row) -> tuple[Variable, list[Variable]]:
+                wanted = None if self.target is None else row[self.target]
+                output = answer(row)
+                return output, [each(output, wanted, context=row[self.input], example=row.place) for each in losses]
+
+            return dispatch.map(one, rows)
+
+
+def _scale(loss: Loss) -> Scale:
+    assert loss.scale is not None, "the loss has a score"
+    return loss.scale
+
+
+def _oriented(scores: Scores, scale: Scale) -> list[float | None]:
+    sign = 1 if scale.higher_is_better else -1
+    return [None if each is None else sign * each for each in scores.values]
+
+
+def _bounds(scale: Scale) -> tuple[float, float]:
+    low, high = scale.bounds
+    return (low, high) if scale.higher_is_better else (-high, -low)
+
+
+def _paired(start: Scores, candidate: Scores, scale: Scale) -> Pairs:
+    return paired(_oriented(start, scale), _oriented(candidate, scale), bounds=_bounds(scale))
+
+
+def _scores(results: Sequence[Result]) -> Scores:
+    return Scores(
+        values=tuple(each.score for each in results),
+        passed=tuple(bool(each.passed) for each in results),
+    )
 
 
 def settled(judgements: Sequence[Variable], *, progress: Progress) -> list[Result]:

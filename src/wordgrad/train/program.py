@@ -137,8 +137,6 @@ def load_attribute(spec: str, *, beside: Path) -> Any:  # noqa: ANN401 - a user'
 def of_user(spec: str, parameters: Mapping[str, Variable], *, beside: Path) -> Program:
     """The program that a configuration names: a Module, its class, or a function of (variables, row).
 
-    A Module is called with the row's columns and brings its own variables; a function is given the configured ones.
-
     Raises:
         UsageError: It is none of these, or the variables are missing, or given twice.
     """
@@ -148,15 +146,32 @@ def of_user(spec: str, parameters: Mapping[str, Variable], *, beside: Path) -> P
             found = found()
         except TypeError as error:
             raise UsageError(f"{spec!r} cannot be made: {error}. Name an instance of it") from error
+    return program_of(found, parameters, called=repr(spec), where="[variables.NAME]")
+
+
+def program_of(found: object, parameters: Mapping[str, Variable], *, called: str, where: str) -> Program:
+    """A Module, or a function of (variables, row), as a program.
+
+    A Module is called with the row's columns and brings its own variables; a function is given `parameters`.
+
+    Args:
+        found: The user's object.
+        parameters: The variables of a function; none for a Module.
+        called: Its name in messages.
+        where: Where the variables of a function are given, for messages.
+
+    Raises:
+        UsageError: It is neither, or the variables are missing, or given twice.
+    """
     if isinstance(found, Module):
         if parameters:
-            raise UsageError(f"{spec!r} is a Module and brings its own variables: remove [variables]")
+            raise UsageError(f"{called} is a Module and brings its own variables: remove {where}")
         return OfModule(module=found)
     if callable(found) and len(inspect.signature(found).parameters) == 2:  # noqa: PLR2004 - variables and row
         if not parameters:
-            raise UsageError(f"{spec!r} is a function of (variables, row): name its variables in [variables.NAME]")
+            raise UsageError(f"{called} is a function of (variables, row): name its variables in {where}")
         return Plain(fn=found, parameters=parameters)
-    raise UsageError(f"{spec!r} is a {type(found).__name__}: name a Module, or a function (variables, row)")
+    raise UsageError(f"{called} is a {type(found).__name__}: name a Module, or a function (variables, row)")
 
 
 def _checked(output: object, program: object) -> Variable:

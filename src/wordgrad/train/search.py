@@ -1,35 +1,68 @@
-"""The search: learn from failures on training rows, race the candidates, keep what beats the incumbent."""
+"""The search: learn from failures on training rows, race candidates against the present text, go on from the winner."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from wordgrad.core.backward import Strategy, backward
 from wordgrad.core.gradient import Gradient
 from wordgrad.data.rows import Row
-from wordgrad.engines.defaults import backward_engine
+from wordgrad.engines.defaults import backward_engine, resolve
+from wordgrad.errors import UsageError
+from wordgrad.functions.strategies import per_node
 from wordgrad.optim.base import Optimizer
 from wordgrad.optim.proposal import Proposal
-from wordgrad.train.accept import Verdict, compare
-from wordgrad.train.evaluate import Scores, Task, settled
+from wordgrad.statistics.betting import mean_interval
+from wordgrad.statistics.racing import Race
+from wordgrad.train.evaluate import Task, settled
 from wordgrad.types import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How long, and how wide; see `wordgrad.train.config.Search`."""
+    """How long a search is, how wide, and who is asked."""
 
-    steps: int
-    batch: int
-    race: int
-    finalists: int
-    validation: int
-    strategy: Strategy
-    critic: Engine
-    """Writes the gradients."""
+    steps: int = 3
+    batch: int = 8
+    """Training rows that one step learns from."""
+    candidates: int = 8
+    """Rewrites that race against the present text."""
+    momentum: int = 0
+    """Past steps that the rewriter is shown."""
+    strategy: Strategy = per_node
+    """How feedback passes a model call."""
+    critic: str | Engine | None = None
+    """Who writes the gradients; the default backward engine where None."""
+    rewriter: str | Engine | None = None
+    """Who rewrites; the critic where None."""
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch, self.candidates) < 1 or self.momentum < 0:
+            raise UsageError(
+                f"steps={self.steps!r}, batch={self.batch!r}, candidates={self.candidates!r}, "
+                f"momentum={self.momentum!r}: needed are >= 1, >= 1, >= 1 and >= 0"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lead:
+    """How far the best candidate and the present text came in a race, in the metric's unit.
+
+    The winner looks better here than it is: it was chosen for it.
+    """
+
+    start: float | None
+    """The present text's mean; None where no row could be judged."""
+    start_rows: int
+    """Rows that it was judged on: who falls behind leaves early."""
+    candidate: float | None
+    candidate_rows: int
+    low: float
+    """The candidate's mean over all such rows lies between this and `high`, with 95 % confidence."""
+    high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +72,15 @@ class Step:
     number: int
     """From 1."""
     accepted: bool
+    """Whether the search goes on from `after`."""
     reason: str
     before: Mapping[str, str]
     after: Mapping[str, str]
     """The best candidate's values, also where it was not accepted; `before` where there was none."""
     feedback: Mapping[str, tuple[Gradient, ...]]
     """The gradients on each variable."""
-    verdict: Verdict | None
-    """The deciding comparison; None where no candidate reached it."""
+    lead: Lead | None
+    """Of the race; None where there was no candidate to race."""
 
 
 class Watcher(Protocol):
@@ -61,9 +95,6 @@ class Watcher(Protocol):
     def step(self, step: Step) -> None:
         """A step has ended."""
 
-    def ending(self, values: Mapping[str, str]) -> None:
-        """The search has ended with these texts, and they meet the test rows next."""
-
 
 @dataclass(slots=True)
 class Search:
@@ -72,10 +103,11 @@ class Search:
     Args:
         task: What is optimised, and how it is judged.
         optimizer: Proposes candidates from the gradients.
-        plan: How long, and how wide.
+        plan: How long, how wide, and whose feedback.
+        margin: Of a race: the gain that is not worth more scoring, as a share of the scores' width.
         train: Rows to learn from.
-        validation: Rows to compare candidates on.
-        rng: Draws batches and shuffles validation rows.
+        selection: Rows to race candidates on.
+        rng: Draws batches, and the order of the rows in each race.
         watcher: Told what happens.
         stop: Asked before each step; True ends the search as planned.
     """
@@ -83,18 +115,16 @@ class Search:
     task: Task
     optimizer: Optimizer
     plan: Plan
+    margin: float
     train: Sequence[Row]
-    validation: Sequence[Row]
+    selection: Sequence[Row]
     rng: random.Random
     watcher: Watcher
     stop: Callable[[], bool] = lambda: False
     steps: list[Step] = field(default_factory=list)
-    _order: list[Row] = field(default_factory=list)
 
     def run(self) -> Mapping[str, str]:
         """The best values found: the start's where nothing beat it."""
-        self._order = list(self.validation)
-        self.rng.shuffle(self._order)
         batches = self._batches()
         for number in range(1, self.plan.steps + 1):
             if self.stop():
@@ -122,15 +152,17 @@ class Search:
         before = self.values
         feedback = self._learn(batch)
 
-        def ended(reason: str, *, after: Mapping[str, str] | None = None, verdict: Verdict | None = None) -> Step:
+        def ended(
+            reason: str, *, after: Mapping[str, str] = before, lead: Lead | None = None, accepted: bool = False
+        ) -> Step:
             return Step(
                 number=number,
-                accepted=verdict is not None and verdict.better,
+                accepted=accepted,
                 reason=reason,
                 before=before,
-                after=before if after is None else after,
+                after=after,
                 feedback=feedback,
-                verdict=verdict,
+                lead=lead,
             )
 
         if not any(feedback.values()):
@@ -141,17 +173,19 @@ class Search:
         if not candidates:
             reasons = dict.fromkeys(reason for each in proposals for reason in each.reasons)
             return ended("no usable rewrite: " + ("; ".join(reasons) or "all equal the present text"))
-        finalists = self._race(candidates, before)
-        best, verdict = self._final(finalists, before)
-        if verdict.better:
-            self.optimizer.apply(best)
+        texts = [before, *({**before, **each.values} for each in candidates)]
+        race = self._race(texts)
+        if race.accepted:
+            self.optimizer.apply(candidates[race.best - 1])
         tried = "the one candidate" if len(candidates) == 1 else f"the best of {len(candidates)} candidates"
-        said = "beats" if verdict.better else "does not beat"
+        lead, shown = race.lead, self.task.scale.shown
+        said = "leads" if race.accepted else "does not lead"
         return ended(
-            f"{tried} {said} the present text on {verdict.n} validation rows "
-            f"({verdict.candidate:.0%} against {verdict.start:.0%})",
-            after={**before, **best.values},
-            verdict=verdict,
+            f"{tried} {said}: {shown(lead.candidate)} on {lead.candidate_rows} selection rows, the present text "
+            f"{shown(lead.start)} on {lead.start_rows}",
+            after=texts[race.best],
+            lead=lead,
+            accepted=race.accepted,
         )
 
     def _learn(self, batch: Sequence[Row]) -> Mapping[str, tuple[Gradient, ...]]:
@@ -159,7 +193,7 @@ class Search:
         self.optimizer.zero_grad()
         losses = self.task.judged(batch, None)
         settled(losses, progress=lambda done, _: self.watcher.advance(done))
-        with backward_engine(self.plan.critic):
+        with backward_engine(resolve(self.plan.critic)):
             backward(losses, strategy=self.plan.strategy)
         return {name: each.gradients for name, each in self.task.program.parameters.items()}
 
@@ -172,32 +206,48 @@ class Search:
                 kept.setdefault(tuple(values.items()), each)
         return list(kept.values())
 
-    def _race(self, candidates: Sequence[Proposal], before: Mapping[str, str]) -> list[Proposal]:
-        """The best few on a few shared rows; with ties the earlier candidate."""
-        if len(candidates) <= self.plan.finalists:
-            return list(candidates)
-        rows = self._order[: self.plan.race]
-        self.watcher.phase(f"racing {len(candidates)} candidates", len(candidates) * len(rows))
-        means = []
-        for place, each in enumerate(candidates):
-            means.append(self._mean(self._scores(rows, {**before, **each.values}, place * len(rows))))
-        ranked = sorted(range(len(candidates)), key=lambda place: (-means[place], place))
-        return [candidates[place] for place in ranked[: self.plan.finalists]]
+    def _race(self, texts: Sequence[Mapping[str, str]]) -> _Finish:
+        """Race texts, of which the first is the present one: it stays where nothing is better."""
+        race = Race(
+            entrants=len(texts),
+            rows=len(self.selection),
+            rng=self.rng,
+            bounds=self.task.bounds,
+            margin=self.margin,
+        )
+        scored: list[list[float]] = [[] for _ in texts]
+        while (heat := race.heat()) is not None:
+            self.watcher.phase(f"racing {len(heat.entrants)} texts", len(heat.entrants) * len(heat.rows))
+            found = self.task.measured(
+                [self.selection[row] for row in heat.rows],
+                [texts[entrant] for entrant in heat.entrants],
+                hard=True,
+                progress=lambda done, _: self.watcher.advance(done),
+            )
+            race.tell([self.task.oriented(each.target) for each in found])
+            for entrant, each in zip(heat.entrants, found, strict=True):
+                scored[entrant] += [score for score in each.target.values if score is not None]
+        how_far = race.standings
+        rivals = range(1, len(texts))
+        best = race.winner or max(rivals, key=lambda each: (how_far[each].rows, how_far[each].mean or 0.0, -each))
+        return _Finish(accepted=race.winner > 0, best=best, lead=self._lead(scored[0], scored[best]))
 
-    def _final(self, finalists: Sequence[Proposal], before: Mapping[str, str]) -> tuple[Proposal, Verdict]:
-        """The best finalist, compared with the incumbent on the same rows."""
-        rows = self._order[: self.plan.validation]
-        self.watcher.phase("comparing with the present text", (len(finalists) + 1) * len(rows))
-        incumbent = self._scores(rows, before, 0)
-        verdicts = []
-        for place, each in enumerate(finalists, start=1):
-            scores = self._scores(rows, {**before, **each.values}, place * len(rows))
-            verdicts.append((each, compare(self.task.paired(incumbent, scores))))
-        return max(verdicts, key=lambda pair: pair[1].candidate)
+    def _lead(self, start: Sequence[float], candidate: Sequence[float]) -> Lead:
+        rng = random.Random("an order to bet in")  # noqa: S311 - the search's own draws stay as they are
+        interval = mean_interval(candidate, rng=rng, bounds=self.task.scale.bounds)
+        return Lead(
+            start=sum(start) / len(start) if start else None,
+            start_rows=len(start),
+            candidate=sum(candidate) / len(candidate) if candidate else None,
+            candidate_rows=len(candidate),
+            low=interval.low,
+            high=interval.high,
+        )
 
-    def _scores(self, rows: Sequence[Row], values: Mapping[str, str], offset: int) -> Scores:
-        return self.task.scores(rows, values, progress=lambda done, _: self.watcher.advance(offset + done))
 
-    def _mean(self, scores: Scores) -> float:
-        known = [each for each in self.task.oriented(scores) if each is not None]
-        return sum(known) / len(known) if known else float("-inf")
+class _Finish(NamedTuple):
+    accepted: bool
+    """Whether a candidate won."""
+    best: int
+    """The place of the best candidate."""
+    lead: Lead

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from wordgrad.compose import Budget, Run
+from wordgrad.compose.run import Budget, Run
 
 _LONGER = 1.5
-"""Tokens, money and time of the end's score, for each that the start's took: better texts are longer."""
+"""Tokens, money and time of the end, for each that as many rows of the start took: better texts are longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """The run's budget, with what the end's score needs held back while the search runs.
+    """The run's budget, with what the end needs held back while the search runs.
 
-    So a budget that is spent ends the search as planned, and the end is still measured. Only calls that had to be made
-    again, or a text that is far longer, can take that away.
+    So a budget that is spent ends the search as planned, and the sealed rows still decide. Only calls that had to be
+    made again, or a text that is far longer, can take that away.
     """
 
     run: Run
@@ -27,15 +28,16 @@ class Allowance:
         return self.run.affords(calls)
 
     @contextmanager
-    def held_back(self) -> Generator[None]:
-        """Refuse inside what would use up as much as was used so far."""
+    def held_back(self, times: float) -> Generator[None]:
+        """Refuse inside what would use up so many times as much as was used so far."""
         whole, took = self.run.budget, self._took()
+        longer = times * _LONGER
         self.run.limit(
             Budget(
-                calls=None if whole.calls is None else whole.calls - int(took["calls"]),
-                tokens=None if whole.tokens is None else whole.tokens - int(_LONGER * took["tokens"]),
-                usd=None if whole.usd is None else whole.usd - _LONGER * took["usd"],
-                seconds=None if whole.seconds is None else whole.seconds - _LONGER * took["seconds"],
+                calls=None if whole.calls is None else whole.calls - math.ceil(times * took["calls"]),
+                tokens=None if whole.tokens is None else whole.tokens - math.ceil(longer * took["tokens"]),
+                usd=None if whole.usd is None else whole.usd - longer * took["usd"],
+                seconds=None if whole.seconds is None else whole.seconds - longer * took["seconds"],
             )
         )
         try:

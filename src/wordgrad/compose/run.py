@@ -1,4 +1,4 @@
-"""The composition root: where runs meet their store and their engines."""
+"""A run: its store, its engines, and its record."""
 
 from __future__ import annotations
 
@@ -146,6 +146,10 @@ class Run:
         """Append an event."""
         self._database.write(lambda connection: runs.add_event(connection, self.id, kind, body)).result()
 
+    def found(self) -> runs.Record:
+        """All that was found so far, as it is kept."""
+        return runs.record(self._database, self.id)
+
     def keep(self, variable: str, version: int, value: str) -> None:
         """Keep a variable's value; version 0 is the start."""
         self._database.write(
@@ -188,10 +192,6 @@ class Replay(Run):
             f"the program changed: {name} is called at {place}, and the run recorded no result of it there. Replay it "
             "with the program, the data and the settings that made it"
         )
-
-    def found(self) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
-        """The steps, and each variable's values, derived so far."""
-        return runs.steps(self._database, self.id), runs.versions(self._database, self.id)
 
     @property
     def calls(self) -> tuple[int, int]:

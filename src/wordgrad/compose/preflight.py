@@ -1,0 +1,64 @@
+"""Two looks at the start, before a run is paid."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from wordgrad.compose.run import Run
+from wordgrad.data.rows import Row
+from wordgrad.engines.preflight import preflight
+from wordgrad.train.checkup import Checkup, checkup
+from wordgrad.train.evaluate import Scores
+from wordgrad.train.job import Job, Observer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preflighted:
+    """What the looks said, and what they took."""
+
+    checkup: Checkup
+    known: int
+    """Outputs of known worth that the metric was held against."""
+    calls: int
+
+
+def preflighted(
+    job: Job,
+    opened: Callable[[], AbstractContextManager[tuple[Run, Observer]]],
+    *,
+    seed: int,
+    rows: int | None = None,
+    check: Callable[[], int] = lambda: 0,
+) -> Preflighted:
+    """Ask each engine, check the metric, and score the start twice on selection rows: what is sealed stays so.
+
+    Args:
+        job: What would be run.
+        opened: Opens a run; called once for each look, since inside one run the same request has one reply.
+        seed: Of the rows that are looked at.
+        rows: How many; all where None.
+        check: Holds the metric against outputs of known worth; returns how many there are.
+    """
+    looked_at = list(job.division.selection)
+    random.Random(f"doctor {seed}").shuffle(looked_at)  # noqa: S311 - no secret
+    looked_at = looked_at[:rows]
+    with opened() as (run, observer):
+        observer.phase("asking each engine once", 1)
+        preflight(job.engines)
+        known = check()
+        first, calls = _scored(job, looked_at, run, observer, "the start"), run.usage.calls
+    with opened() as (run, observer):
+        again, calls = _scored(job, looked_at, run, observer, "the start once more"), calls + run.usage.calls
+    return Preflighted(checkup=checkup(job, first, again, seed=seed), known=known, calls=calls)
+
+
+def _scored(job: Job, rows: Sequence[Row], run: Run, observer: Observer, what: str) -> Scores:
+    """The start's scores, kept as the end of `run`."""
+    start = {name: str(each.value) for name, each in job.task.program.parameters.items()}
+    observer.phase(f"scoring {what} on selection rows", len(rows))
+    scores = job.task.scores(rows, start, progress=lambda done, _: observer.advance(done))
+    run.note("end", {"status": "done", "score": scores.mean, "calls": run.usage.calls})
+    return scores

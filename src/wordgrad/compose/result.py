@@ -1,0 +1,64 @@
+"""What training gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wordgrad.compose import report
+from wordgrad.compose.run import Totals
+from wordgrad.store.runs import Record
+from wordgrad.train.accept import Decision
+from wordgrad.train.job import Outcome, Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What `Trainer.fit()` found, and why it was kept or not. Printed, it says so in words."""
+
+    outcome: Outcome
+    """All numbers: the search's steps, the scores on test rows."""
+    record: Record
+    """What is kept of the run: steps, versions of each text, what it took by purpose and model."""
+    usage: Totals
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+        return self.record.run.id
+
+    @property
+    def status(self) -> Status:
+        """done; budget, where it ended the search; unmeasured, where it ended before the sealed rows had decided."""
+        return self.outcome.status
+
+    @property
+    def values(self) -> Mapping[str, str]:
+        """The texts to use, by variable."""
+        return self.outcome.end
+
+    @property
+    def accepted(self) -> bool:
+        """Whether they are new."""
+        return self.outcome.accepted
+
+    @property
+    def decision(self) -> Decision | None:
+        """What the sealed rows said; None where nothing led the start in the search, or the budget was spent."""
+        return self.outcome.decision
+
+    def save(self, folder: Path | str) -> None:
+        """Write report.md and report.html; the folder is made where it is missing, an earlier report is replaced.
+
+        Raises:
+            UsageError: They cannot be written.
+        """
+        report.save(self.record, folder)
+
+    def __str__(self) -> str:
+        if self.decision is not None:
+            return self.decision.words
+        if self.status == "unmeasured":
+            return "the budget was spent before the sealed rows could decide: the start is kept"
+        return "nothing led the start in the search: it is kept"

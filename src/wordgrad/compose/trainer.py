@@ -1,0 +1,284 @@
+"""Training in code: what `wordgrad optimize` does for a configuration, for any program and any metric."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from wordgrad.compose.preflight import preflighted
+from wordgrad.compose.record import summarised
+from wordgrad.compose.result import Result
+from wordgrad.compose.run import Budget, Run
+from wordgrad.compose.training import carried_out
+from wordgrad.core.module import Module
+from wordgrad.core.variable import Variable
+from wordgrad.data import rows as files
+from wordgrad.data.examples import examples
+from wordgrad.data.split import Splits
+from wordgrad.engines.defaults import resolve
+from wordgrad.errors import UsageError
+from wordgrad.losses.base import Loss
+from wordgrad.losses.metric import Metric, MetricLoss
+from wordgrad.store import runs
+from wordgrad.store.database import Database
+from wordgrad.train.accept import Acceptance, Decision
+from wordgrad.train.build import assembled
+from wordgrad.train.checkup import Checkup
+from wordgrad.train.evaluate import Guardrail as _Guardrail
+from wordgrad.train.evaluate import Task
+from wordgrad.train.job import Job, Observer, Unwatched
+from wordgrad.train.program import program_of
+from wordgrad.train.review import Disagreement
+from wordgrad.train.search import Plan, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """A further metric, which a better text must not make worse."""
+
+    metric: Metric | Loss
+    """As the target's."""
+    margin: float
+    """The loss that would be borne, in the metric's unit; 0 for a hard constraint: every row must pass."""
+
+
+class Trainer:
+    """Improves the variables of a program; they change only where sealed rows prove that the change is better.
+
+    Args:
+        program: A Module, called with each example as a dict from column to value; or fn(variables, example). It
+            returns the Variable that its last call gave. Each example's Python runs in a worker thread of its own.
+        metric: Called metric(output, target), with plain values, async or not; it returns a bool, a number from 0 to 1,
+            a Score, or (number, feedback). Or a Loss with a score, as `JudgeLoss`, or `MetricLoss` for other bounds.
+        variables: Of a function, by name, in order. A Module has its own.
+        input: The column of what is asked.
+        target: The column of what is wanted; None where the metric needs none.
+        guardrails: By name.
+        plan: How long the search is, how wide, and who is asked.
+        acceptance: What a new text has to show.
+
+    Raises:
+        UsageError: The program or a metric cannot be called so, or there are no variables.
+    """
+
+    def __init__(
+        self,
+        program: Module | Callable[[Mapping[str, Variable], Mapping[str, Any]], Variable],
+        metric: Metric | Loss,
+        *,
+        variables: Mapping[str, Variable] | None = None,
+        input: str = "input",  # noqa: A002 - as the key in [data]
+        target: str | None = "target",
+        guardrails: Mapping[str, Guardrail] | None = None,
+        plan: Plan | None = None,
+        acceptance: Acceptance | None = None,
+    ) -> None:
+        self.plan = plan or Plan()
+        self.acceptance = acceptance or Acceptance()
+        called = getattr(program, "__name__", type(program).__name__)
+        self.task = Task(
+            program=program_of(program, dict(variables or {}), called=called, where="variables="),
+            loss=_scored(metric, "metric"),
+            guardrails={
+                name: _Guardrail(loss=_scored(each.metric, f"the guardrail {name!r}"), margin=each.margin)
+                for name, each in (guardrails or {}).items()
+            },
+            input=input,
+            target=target,
+        )
+
+    def fit(
+        self,
+        train: object,
+        validation: object,
+        test: object = None,
+        *,
+        budget: Budget | None = None,
+        seed: int = 0,
+        store: Path | str | None = None,
+        resume: str | None = None,
+        observer: Observer | None = None,
+    ) -> Result:
+        """Search, let sealed validation rows decide, and leave the better texts in the variables.
+
+        Args:
+            train: Examples to learn from, as `wordgrad.examples` takes them.
+            validation: Examples to choose and to confirm by: half of them, by the seed, are sealed until the end.
+            test: Examples for the report alone.
+            budget: Limits; what confirming the result takes is held back while the search runs.
+            seed: Of all that is random.
+            store: The file that keeps the run; memory where None.
+            resume: The id of a run in `store` to go on with, with its seed: what it did is read, not done again.
+            observer: Told what happens, as it happens, in the thread that calls.
+
+        Returns:
+            What was found, and why it was kept or not. A budget that ends the search is no error; one that ends the
+            confirmation leaves the status "unmeasured", and the start.
+
+        Raises:
+            UsageError: The examples lack a column, are too few, or one stands in two of the three.
+            BudgetExceeded: Spent before even the start was scored.
+            EngineError: A service failed; with a `store` the run can be resumed.
+        """
+        splits = self._splits(train, validation, test)
+        with self._restored():
+            seed = seed if resume is None else self._taken_up(store, resume)
+            job = self._job(splits, seed)
+            with Run(store, seed=seed, budget=budget, name="fit", resume=resume) as run:
+                outcome = carried_out(run, job, observer or Unwatched(), seed=seed)
+                run.note("end", summarised(run.id, outcome, run.usage))
+                return Result(outcome=outcome, record=run.found(), usage=run.usage)
+
+    async def afit(
+        self,
+        train: object,
+        validation: object,
+        test: object = None,
+        *,
+        budget: Budget | None = None,
+        seed: int = 0,
+        store: Path | str | None = None,
+        resume: str | None = None,
+        observer: Observer | None = None,
+    ) -> Result:
+        """`fit()` for async code, in a thread of its own; when it is cancelled, its calls are."""
+        stopped = threading.Event()
+        fitted = partial(
+            self.fit,
+            train,
+            validation,
+            test,
+            budget=budget,
+            seed=seed,
+            store=store,
+            resume=resume,
+            observer=_Stoppable(observer or Unwatched(), stopped),
+        )
+        try:
+            return await anyio.to_thread.run_sync(fitted, abandon_on_cancel=True)
+        finally:
+            stopped.set()
+
+    def preflight(
+        self, train: object, validation: object, test: object = None, *, seed: int = 0, rows: int | None = None
+    ) -> Checkup:
+        """Ask each engine, score the start twice on rows that `fit()` searches on, and say what there is to gain.
+
+        Args:
+            train: As for `fit()`.
+            validation: As for `fit()`.
+            test: As for `fit()`.
+            seed: The same as for `fit()`.
+            rows: Selection rows to look at; all where None.
+
+        Raises:
+            Exception: As `fit()`.
+        """
+        job = self._job(self._splits(train, validation, test), seed)
+
+        @contextmanager
+        def opened() -> Generator[tuple[Run, Observer]]:
+            with Run(seed=seed, name="preflight") as run:
+                yield run, Unwatched()
+
+        return preflighted(job, opened, seed=seed, rows=rows).checkup
+
+    def _splits(self, train: object, validation: object, test: object) -> Splits:
+        splits = Splits(
+            train=examples(train), validation=examples(validation), test=() if test is None else examples(test)
+        )
+        columns = [self.task.input] if self.task.target is None else [self.task.input, self.task.target]
+        for rows in (splits.train, splits.validation, splits.test):
+            files.require_columns(rows, columns)
+        splits.require_disjoint(self.task.input)
+        return splits
+
+    def _job(self, splits: Splits, seed: int) -> Job:
+        critic = resolve(self.plan.critic)
+        rewriter = critic if self.plan.rewriter is None else resolve(self.plan.rewriter)
+        return assembled(
+            self.task,
+            self.plan,
+            self.acceptance,
+            splits,
+            seed=seed,
+            engines=[critic, rewriter],
+            scorers=[],
+        )
+
+    def _taken_up(self, store: Path | str | None, resume: str) -> int:
+        """Put the variables where the run began; returns its seed."""
+        if store is None:
+            raise UsageError(f"resume={resume!r} needs the store= that keeps the run")
+        with Database(store) as database:
+            row = runs.find(database, resume)
+            starts = {name: texts[0] for name, texts in runs.versions(database, row.id).items()}
+        parameters = self.task.program.parameters
+        if starts and starts.keys() != parameters.keys():
+            raise UsageError(
+                f"run {row.id} began with {', '.join(starts)}, and the program has {', '.join(parameters)}: resume it "
+                "with the program that it was made with"
+            )
+        for name, text in starts.items():
+            parameters[name].value = text
+        return row.seed
+
+    @contextmanager
+    def _restored(self) -> Generator[None]:
+        """Put the start's texts back where something goes wrong."""
+        starts = {name: each.value for name, each in self.task.program.parameters.items()}
+        try:
+            yield
+        except BaseException:
+            for name, each in self.task.program.parameters.items():
+                each.value = starts[name]
+            raise
+
+
+def _scored(metric: Metric | Loss, what: str) -> Loss:
+    loss = metric if isinstance(metric, Loss) else MetricLoss(metric)
+    if loss.scale is None:
+        raise UsageError(f"{what} is a {type(loss).__name__}, which has no score: use JudgeLoss, or a function")
+    return loss
+
+
+class _Stopped(BaseException):
+    """The thread of a cancelled `afit()` ends."""
+
+
+@dataclass(slots=True)
+class _Stoppable:
+    """An `Observer` that ends the work it is told of once it should stop."""
+
+    observer: Observer
+    stopped: threading.Event
+
+    def phase(self, name: str, total: int) -> None:
+        self._check()
+        self.observer.phase(name, total)
+
+    def advance(self, done: int) -> None:
+        self._check()
+        self.observer.advance(done)
+
+    def step(self, step: Step) -> None:
+        self.observer.step(step)
+
+    def ending(self, steps: int, found: Mapping[str, str]) -> None:
+        self._check()
+        self.observer.ending(steps, found)
+
+    def decided(self, decision: Decision, rows: Sequence[Disagreement]) -> None:
+        self.observer.decided(decision, rows)
+
+    def _check(self) -> None:
+        if self.stopped.is_set():
+            raise _Stopped

@@ -1,0 +1,71 @@
+"""A job inside its run: what it does is kept as it happens, and is the same when it is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from wordgrad.compose.allowance import Allowance
+from wordgrad.compose.record import decided, recorded
+from wordgrad.compose.run import Run
+from wordgrad.train import job as jobs
+from wordgrad.train.accept import Decision
+from wordgrad.train.job import Job, Observer, Outcome
+from wordgrad.train.review import Disagreement
+from wordgrad.train.search import Step
+
+
+def carried_out(run: Run, job: Job, observer: Observer, *, seed: int) -> Outcome:
+    """The job's outcome, with all that leads to it kept in the run."""
+    watcher = _Journal(run, observer)
+    start = {name: str(each.value) for name, each in job.task.program.parameters.items()}
+    watcher.keep(start)
+    endings = run.noted("ending")
+    ended = endings[0]["steps"] if endings else None
+    outcome = jobs.run(job, seed=seed, watcher=watcher, allowance=Allowance(run), ended=ended)
+    if outcome.found != outcome.end and outcome.status != "unmeasured":
+        watcher.keep(outcome.end)
+    return outcome
+
+
+@dataclass(slots=True)
+class _Journal:
+    """An `Observer` that keeps steps, values and the decision in the run, and passes everything on."""
+
+    run: Run
+    observer: Observer
+    _kept: int = 0
+
+    def keep(self, values: Mapping[str, str]) -> None:
+        """Keep these values as the next version."""
+        for name, value in values.items():
+            self.run.keep(name, self._kept, value)
+        self._kept += 1
+
+    def phase(self, name: str, total: int) -> None:
+        """Pass on."""
+        self.observer.phase(name, total)
+
+    def advance(self, done: int) -> None:
+        """Pass on."""
+        self.observer.advance(done)
+
+    def step(self, step: Step) -> None:
+        """Keep what the step did, and why."""
+        if step.accepted:
+            self.keep(step.after)
+        self.run.note("step", recorded(step))
+        if len(self.run.noted("used")) < step.number:  # a resumed run has the calls of its later steps already
+            self.run.note("used", {"calls": self.run.usage.calls})
+        self.observer.step(step)
+
+    def ending(self, steps: int, found: Mapping[str, str]) -> None:
+        """Keep what meets the sealed rows, before it does."""
+        self.run.note("ending", {"steps": steps, "found": dict(found)})
+        self.observer.ending(steps, found)
+
+    def decided(self, decision: Decision, rows: Sequence[Disagreement]) -> None:
+        """Keep what the sealed rows said, and where people could."""
+        self.run.note("decision", decided(decision))
+        self.run.note("disagreements", {"rows": [asdict(each) for each in rows]})
+        self.observer.decided(decision, rows)

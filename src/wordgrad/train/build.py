@@ -1,0 +1,195 @@
+"""From a configuration to a job: the data are read, and the parts put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from wordgrad.core.value import text_form
+from wordgrad.core.variable import Variable
+from wordgrad.data import rows as files
+from wordgrad.data.rows import Row
+from wordgrad.data.split import Splits, divide
+from wordgrad.errors import UsageError
+from wordgrad.functions.strategies import Fused, PerEdge, PerNode
+from wordgrad.losses.base import Loss
+from wordgrad.losses.judge import JudgeLoss
+from wordgrad.losses.metric import MetricLoss
+from wordgrad.optim.constraints import MaxTokens
+from wordgrad.optim.tgd import TextualGradientDescent
+from wordgrad.train.accept import Acceptance
+from wordgrad.train.config import Config, EngineTable, GuardrailTable, MetricTable, VariableTable
+from wordgrad.train.evaluate import Guardrail, Task
+from wordgrad.train.job import Job
+from wordgrad.train.program import OnePrompt, Program, load_attribute, of_user
+from wordgrad.train.search import Plan
+from wordgrad.types import Engine, Sampling
+
+_STRATEGIES: dict[str, type[PerNode | PerEdge | Fused]] = {"per_node": PerNode, "per_edge": PerEdge, "fused": Fused}
+
+EngineOf = Callable[[EngineTable], Engine]
+
+
+def exact(output: object, target: object) -> tuple[bool, str]:
+    """The output is exactly the target; spaces around both do not count."""
+    right = str(output).strip() == str(target).strip()
+    return right, "" if right else f"The output must be exactly {str(target).strip()!r}, and nothing else."
+
+
+def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
+    """Read the data and put the parts together.
+
+    Args:
+        config: What the run is told.
+        engine_of: Makes the engine of a table.
+        seed: Of the optimizer's candidates, and of the division of the validation rows.
+
+    Raises:
+        UsageError: A file, a column or a program is missing or wrong, or a row stands in two splits.
+    """
+    splits = read_splits(config)
+    parameters = {name: _variable(name, table, config) for name, table in config.variables.items()}
+    task = Task(
+        program=_program(config, parameters, engine_of),
+        loss=_loss(config, config.metric, engine_of, "metric"),
+        guardrails={
+            name: Guardrail(loss=_loss(config, table, engine_of, "guardrails", name), margin=table.margin)
+            for name, table in config.guardrails.items()
+        },
+        input=config.data.input,
+        target=config.data.target,
+    )
+    critic, rewriter, search = config.engines.backward, config.engines.optimizer, config.search
+    plan = Plan(
+        steps=search.steps,
+        batch=search.batch,
+        candidates=search.candidates,
+        momentum=search.momentum,
+        strategy=_STRATEGIES[search.strategy](sampling(critic)),
+        critic=engine_of(critic),
+        rewriter=engine_of(rewriter),
+    )
+    with config.blaming("data", "validation"):
+        return assembled(
+            task,
+            plan,
+            Acceptance(**config.accept.model_dump()),
+            splits,
+            seed=seed,
+            options=sampling(rewriter),
+            engines=[engine_of(table) for table in config.asked.values()],
+            scorers=[engine_of(table) for table in config.scoring],
+        )
+
+
+def assembled(
+    task: Task,
+    plan: Plan,
+    acceptance: Acceptance,
+    splits: Splits,
+    *,
+    seed: int,
+    engines: Sequence[Engine],
+    scorers: Sequence[Engine],
+    options: Sampling | None = None,
+) -> Job:
+    """The job of these parts.
+
+    Args:
+        task: What is optimised, and how it is judged.
+        plan: How long, how wide, and who is asked.
+        acceptance: What a new text has to show.
+        splits: The rows.
+        seed: Of the optimizer's candidates, and of the division of the validation rows.
+        engines: As in `Job`.
+        scorers: As in `Job`.
+        options: Limits and sampling of the rewriter.
+
+    Raises:
+        UsageError: The validation rows are too few.
+    """
+    optimizer = TextualGradientDescent(
+        dict(task.program.parameters),
+        plan.critic if plan.rewriter is None else plan.rewriter,
+        momentum=plan.momentum,
+        candidates=plan.candidates,
+        seed=seed,
+        options=options,
+    )
+    # Rows that ask the same stay together.
+    division = divide(splits.validation, seed=seed, group=lambda row: text_form(row[task.input]))
+    acceptance.require_rows(len(division.confirmation))
+    return Job(
+        task=task,
+        optimizer=optimizer,
+        plan=replace(plan, batch=min(plan.batch, len(splits.train))),
+        acceptance=acceptance,
+        splits=splits,
+        division=division,
+        engines=engines,
+        scorers=scorers,
+    )
+
+
+def read_splits(config: Config) -> Splits:
+    """The rows of all files, checked.
+
+    Raises:
+        UsageError: A file or a column is missing, a file is empty, or a row stands in two splits.
+    """
+    data = config.data
+    found: dict[str, Sequence[Row]] = {}
+    for name, path in (("train", data.train), ("validation", data.validation), ("test", data.test)):
+        with config.blaming("data", name):
+            found[name] = () if path is None else files.read(path)
+    for key, column in (("input", data.input), ("target", data.target)):
+        for rows in found.values():
+            with config.blaming("data", key):
+                files.require_columns(rows, [] if column is None else [column])
+    splits = Splits(**found)
+    with config.blaming("data"):
+        splits.require_disjoint(data.input)
+    return splits
+
+
+def sampling(table: EngineTable) -> Sampling:
+    """How an engine of the configuration is asked."""
+    return Sampling(max_tokens=table.max_tokens, temperature=table.temperature, timeout_s=table.timeout_s)
+
+
+def _variable(name: str, table: VariableTable, config: Config) -> Variable:
+    text = table.text
+    if table.file is not None:
+        with config.blaming("variables", name, "file"):
+            text = files.text(table.file).rstrip("\n")
+    limit = () if table.max_tokens is None else (MaxTokens(table.max_tokens),)
+    constraints = (*table.constraints, *limit)
+    return Variable(text, table.role, requires_grad=True, name=name, constraints=constraints)
+
+
+def _program(config: Config, parameters: Mapping[str, Variable], engine_of: EngineOf) -> Program:
+    if config.program is not None:
+        with config.blaming("program"):
+            return of_user(config.program, parameters, beside=config.path.parent)
+    if len(parameters) != 1:
+        raise UsageError(
+            f"{config.at('variables')}: the built-in program has one prompt, and {len(parameters)} are named: name "
+            'one, or write program = "module:attribute"'
+        )
+    forward = config.engines.forward
+    return OnePrompt(
+        parameters=parameters, engine=engine_of(forward), options=sampling(forward), column=config.data.input
+    )
+
+
+def _loss(config: Config, table: MetricTable | GuardrailTable, engine_of: EngineOf, *keys: str) -> Loss:
+    if table.kind == "rubric":
+        assert table.rubric is not None, "the configuration was checked"
+        critic = config.engines.backward
+        return JudgeLoss(table.rubric, engine_of(critic), passing=table.passing, options=sampling(critic))
+    if table.kind == "function":
+        assert table.function is not None, "the configuration was checked"
+        with config.blaming(*keys, "function"):
+            fn = load_attribute(table.function, beside=config.path.parent)
+            return MetricLoss(fn, objective=table.objective, passing=table.passing)
+    return MetricLoss(exact, objective=table.objective, pure=True)

@@ -1,0 +1,112 @@
+"""A person's word on two texts: pairs of answers, shown blind."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from wordgrad.statistics.binomial import upper_tail
+from wordgrad.statistics.power import disagreements_needed
+from wordgrad.train.accept import often
+
+Preference: TypeAlias = Literal["start", "found", "same"]
+
+AUDIT = 20
+"""Labels from which on they may overrule the metric."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disagreement:
+    """A sealed row on which the two texts led to different answers."""
+
+    row: str
+    """Where it stands."""
+    asked: str
+    start: str
+    """What the start led to."""
+    found: str
+    """What the new text led to."""
+    metric: int
+    """By the metric: 1 the new text's is better, -1 worse, 0 neither, or it could not judge."""
+
+
+def in_blind_order(rows: Sequence[Disagreement], *, seed: str) -> list[tuple[Disagreement, bool]]:
+    """The rows in a random order, each with whether the new text's answer is shown first; the same for one seed."""
+    rng = random.Random(f"review {seed}")  # noqa: S311 - no secret
+    drawn = [(row, rng.random() < 0.5) for row in rows]  # noqa: PLR2004 - a fair coin
+    rng.shuffle(drawn)
+    return drawn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """What the labels say: a paired test of their own, and how far the metric agrees."""
+
+    better: int
+    """Rows on which the new text's answer was preferred."""
+    worse: int
+    same: int
+    agreed: int
+    """Rows on which metric and person preferred the same answer."""
+    opposed: int
+    """Rows on which they preferred different ones, or the metric one and the person neither."""
+    alpha: float
+
+    @property
+    def labels(self) -> int:
+        """Rows with a label."""
+        return self.better + self.worse + self.same
+
+    @property
+    def p(self) -> float:
+        """The chance of so many preferences for the new text, or more, were it no better: the exact sign test."""
+        return upper_tail(self.better + self.worse, self.better)
+
+    @property
+    def proved(self) -> bool:
+        """Whether the labels alone prove that the new text is better."""
+        return self.p <= self.alpha
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the labels overrule a metric that found the new text better.
+
+        They do where they are 20 or more, the new text was not preferred more often than the start, or the metric was
+        wrong at least as often as it was right.
+        """
+        return self.labels >= AUDIT and (self.better <= self.worse or self.opposed >= max(self.agreed, 1))
+
+    @property
+    def words(self) -> str:
+        """The review in a sentence or two."""
+        counts = f"{self.labels} labels: the new text preferred on {self.better}, the start on {self.worse}"
+        metric = f"the metric agreed on {self.agreed} and was wrong on {self.opposed}"
+        if self.blocked:
+            return f"{counts}; {metric}. The metric is wrong where it matters: the new text is not to be used"
+        if self.proved:
+            return f"{counts}; {metric}. The new text is better: were it not, chance would {often(self.p)}"
+        needed = disagreements_needed(self.better, self.worse, alpha=self.alpha)
+        more = "" if needed is None else f"; about {needed} more labels would likely decide"
+        return f"{counts}; {metric}. This proves nothing yet{more}"
+
+
+def reviewed(rows: Sequence[Disagreement], labels: Mapping[str, Preference], *, alpha: float) -> Review:
+    """What labels say of the rows.
+
+    Args:
+        rows: All rows on which the texts disagree.
+        labels: By row; some, or all.
+        alpha: The chance of a false claim.
+    """
+    signs = {"found": 1, "start": -1, "same": 0}
+    both = [(signs[labels[each.row]], each.metric) for each in rows if each.row in labels]
+    return Review(
+        better=sum(person > 0 for person, _ in both),
+        worse=sum(person < 0 for person, _ in both),
+        same=sum(person == 0 for person, _ in both),
+        agreed=sum(person == metric != 0 for person, metric in both),
+        opposed=sum(metric not in (0, person) for person, metric in both),
+        alpha=alpha,
+    )

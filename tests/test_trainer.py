@@ -1,0 +1,438 @@
+"""`Trainer`: any program, any metric, and only what sealed rows prove."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+import wordgrad as wg
+from project import BETTER, START, Pupil
+from stored import rows
+from wordgrad.testing import RuleEngine
+from wordgrad.train.job import Unwatched
+from wordgrad.types import Request
+
+LIMIT_S = 60
+ENDED = "SELECT json_extract(body, '$.status') FROM events WHERE kind = 'status'"
+
+
+def words(split: str, count: int) -> list[dict[str, str]]:
+    """Examples that ask to shout."""
+    return [{"word": f"{split}{number}", "shout": f"{split}{number}".upper()} for number in range(count)]
+
+
+TRAIN, VALIDATION, TEST = words("train", 8), words("held", 12), words("test", 5)
+
+
+def same(output: str, target: str) -> bool:
+    """The output is the target."""
+    return output == target
+
+
+def shout(
+    engine: wg.Engine,
+) -> tuple[wg.Variable, Callable[[Mapping[str, wg.Variable], Mapping[str, Any]], wg.Variable]]:
+    """A prompt, and a function that asks with it."""
+    prompt = wg.Variable(START, "system prompt", requires_grad=True)
+
+    def program(variables: Mapping[str, wg.Variable], example: Mapping[str, Any]) -> wg.Variable:
+        return wg.llm_call(variables["prompt"], example["word"], engine=engine)
+
+    return prompt, program
+
+
+def trainer(engine: RuleEngine, metric: Any = same, **options: Any) -> tuple[wg.Variable, wg.Trainer]:
+    """The prompt, and who trains it."""
+    prompt, program = shout(engine)
+    plan = wg.Plan(steps=2, batch=4, candidates=2, critic=engine)
+    made = {"plan": plan, "input": "word", "target": "shout", **options}
+    return prompt, wg.Trainer(program, metric, variables={"prompt": prompt}, **made)
+
+
+# ---- what it finds
+
+
+def test_a_better_text_is_left_in_the_variable() -> None:
+    """The result says why; the variable holds the text, and the test rows bear it out."""
+    prompt, training = trainer(Pupil())
+    result = training.fit(TRAIN, VALIDATION, TEST)
+
+    assert (prompt.value, result.values, result.accepted, result.status) == (BETTER, {"prompt": BETTER}, True, "done")
+    assert str(result) == (
+        "the new text is better (6 sealed validation rows: better on 6, worse on 0). Were it no better, chance would do "
+        "as well once in 64 runs"
+    )
+    assert result.outcome.gain is not None
+    assert (result.outcome.gain.difference, result.outcome.gain.n) == (1.0, 5)
+
+
+def test_without_test_rows_the_sealed_ones_decide() -> None:
+    """The report needs test rows, the decision does not."""
+    prompt, training = trainer(Pupil())
+    result = training.fit(TRAIN, VALIDATION)
+
+    assert (prompt.value, result.outcome.test_start, result.outcome.gain) == (BETTER, None, None)
+
+
+def test_a_text_that_memorised_what_it_saw_is_not_kept() -> None:
+    """Better on the rows that the search looked at, and on no other: the start is in the variable again."""
+
+    class Memory(Pupil):
+        """Shouts what races have shown, and only that."""
+
+        def said(self, request: Request) -> Any:
+            if request.purpose == "forward" and request.messages[-1].text in sealed:
+                return request.messages[-1].text
+            return super().said(request)
+
+    _, training = trainer(Pupil())
+    sealed = {row["word"] for row in _division(training).confirmation}
+    prompt, training = trainer(Memory())
+    result = training.fit(TRAIN, VALIDATION, TEST)
+
+    assert (prompt.value, result.accepted, result.values) == (START, False, {"prompt": START})
+    assert result.outcome.found == {"prompt": BETTER}
+    assert str(result) == (
+        "the start is kept: the best new text is not proved to be better (6 sealed validation rows: better on 0, worse "
+        "on 0). It is better with a probability of 50%"
+    )
+
+
+def _division(training: wg.Trainer) -> Any:
+    """How the rows of this page are divided; the seed's own."""
+    return training._job(training._splits(TRAIN, VALIDATION, None), 0).division  # a test must know what is sealed
+
+
+class Chain(wg.Module):
+    """Retrieves a note, asks about it, and shouts the answer in a second call; a loop asks until it is done."""
+
+    def __init__(self, engine: wg.Engine) -> None:
+        self.first = wg.Variable("Repeat it.", "system prompt of the first", requires_grad=True)
+        self.prompt = wg.Variable(START, "system prompt of the second", requires_grad=True)
+        self.engine = engine
+
+    def forward(self, example: Mapping[str, Any]) -> wg.Variable:
+        note = looked_up(example["word"])
+        said = wg.llm_call(self.first, note, engine=self.engine)
+        for _ in range(3):
+            said = wg.llm_call(self.prompt, said, engine=self.engine)
+            if str(said).isupper():
+                break
+        return said
+
+
+@wg.function(pure=True)
+def looked_up(word: str) -> str:
+    """The note under a word."""
+    return {"train0": "train0"}.get(word, word)
+
+
+def test_a_module_with_a_retriever_and_a_loop_is_trained() -> None:
+    """Nodes are unrolled, a shared parameter gets the feedback of each call, and the Module's own variables change."""
+    engine = Pupil()
+    module = Chain(engine)
+    plan = wg.Plan(steps=1, batch=4, candidates=1, critic=engine)
+    result = wg.Trainer(module, same, input="word", target="shout", plan=plan).fit(TRAIN, VALIDATION, TEST)
+
+    assert result.accepted
+    assert BETTER in (module.first.value, module.prompt.value)
+    assert result.outcome.test_end is not None
+    assert result.outcome.test_end.mean == 1.0
+
+
+@pytest.mark.parametrize("kind", ["async", "score", "pair", "loss"])
+def test_any_metric_will_do(kind: str) -> None:
+    """An async function, a Score, a pair, and a Loss on another scale where less is better."""
+
+    async def later(output: str, target: str) -> float:
+        await anyio.lowlevel.checkpoint()
+        return float(output == target)
+
+    def scored(output: str, target: str) -> wg.Score:
+        return wg.Score(float(output == target), "Shout.")
+
+    def paired(output: str, target: str) -> tuple[bool, str]:
+        return output == target, "Shout."
+
+    def errors(output: str, target: str) -> float:
+        return 1.0 if output == target else 5.0
+
+    metrics: dict[str, Any] = {
+        "async": later,
+        "score": scored,
+        "pair": paired,
+        "loss": wg.MetricLoss(errors, bounds=(1.0, 5.0), higher_is_better=False),
+    }
+    prompt, training = trainer(Pupil(), metrics[kind])
+    result = training.fit(TRAIN, VALIDATION, TEST)
+
+    assert (prompt.value, result.accepted) == (BETTER, True)
+    assert result.decision is not None
+    assert result.decision.claim.difference == (4.0 if kind == "loss" else 1.0)
+
+
+# ---- guardrails
+
+
+@pytest.mark.parametrize(("margin", "accepted"), [(0.0, False), (0.9, True)])
+def test_a_guardrail_stops_what_breaks_it(margin: float, accepted: bool) -> None:
+    """A hard constraint that the better text breaks keeps the start; a loss that would be borne does not."""
+
+    def quiet(output: str, target: str) -> float:
+        return 0.8 if output.isupper() else 1.0
+
+    prompt, training = trainer(Pupil(), guardrails={"quiet": wg.Guardrail(quiet, margin)})
+    result = training.fit(TRAIN, VALIDATION, TEST)
+
+    assert (prompt.value == BETTER, result.accepted) == (accepted, accepted)
+
+
+def test_a_race_drops_what_breaks_a_hard_constraint() -> None:
+    """Of two candidates the worse one wins, as the better one breaks the constraint."""
+    drawn = iter(["Say it in CAPITALS, always.", BETTER])
+
+    class Two(Pupil):
+        """Shouts with an exclamation mark where it should always shout."""
+
+        def said(self, request: Request) -> Any:
+            if request.purpose == "optimize":
+                return {"value": next(drawn)}
+            said = super().said(request)
+            always = request.purpose == "forward" and "always" in request.messages[0].text
+            return f"{said}!" if always else said
+
+    def shouts(output: str, target: str) -> float:
+        return float(output.isupper() or output.strip("!").isupper())
+
+    def calm(output: str, target: str) -> bool:
+        return "!" not in output
+
+    engine = Two()
+    plan = wg.Plan(steps=1, batch=4, candidates=2, critic=engine)
+    prompt, training = trainer(engine, shouts, guardrails={"calm": wg.Guardrail(calm, 0)}, plan=plan)
+    result = training.fit(TRAIN, VALIDATION, TEST)
+
+    assert (prompt.value, result.accepted) == (BETTER, True)
+
+
+# ---- budgets, interruption, resumption
+
+
+@pytest.mark.parametrize("calls", [20, 30, 40, 48, 60])
+def test_calls_are_never_overshot(calls: int) -> None:
+    """Wherever the budget ends the search, the sealed rows still decide within it."""
+    engine = Pupil()
+    _, training = trainer(engine)
+    result = training.fit(TRAIN, VALIDATION, TEST, budget=wg.Budget(calls=calls))
+
+    assert len(engine.history) == result.usage.calls <= calls
+    assert result.status in ("done", "budget")
+    assert (result.decision is None) == (result.outcome.found == {"prompt": START})
+
+
+def test_a_run_that_failed_is_resumed(tmp_path: Path) -> None:
+    """An outage puts the start's text back; with the same store nothing is paid twice."""
+
+    class Failing(Pupil):
+        """Down from the thirtieth call on."""
+
+        def said(self, request: Request) -> Any:
+            down = wg.EngineError("down", retryable=False, status=500)
+            return down if len(self.history) >= 30 else super().said(request)
+
+    store = tmp_path / "runs.db"
+    prompt, training = trainer(Failing())
+    with pytest.raises(wg.EngineError, match="down"):
+        training.fit(TRAIN, VALIDATION, TEST, store=store, seed=3)
+    put_back = prompt.value
+    ((run, answered),) = rows(store, "SELECT run, count(*) FROM attempts WHERE state = 'done' GROUP BY run")
+    engine = Pupil()
+    prompt, training = trainer(engine)
+    result = training.fit(TRAIN, VALIDATION, TEST, store=store, resume=run)
+    _, calm = trainer(Pupil())
+    whole = calm.fit(TRAIN, VALIDATION, TEST, seed=3)
+
+    assert (put_back, prompt.value, result.run) == (START, BETTER, run)
+    assert (result.decision, result.record.steps) == (whole.decision, whole.record.steps)
+    assert len(engine.history) == whole.usage.calls - answered
+
+
+def test_resuming_needs_the_same_variables(tmp_path: Path) -> None:
+    """Another program's run is refused, with both names; so is one without a store."""
+    store = tmp_path / "runs.db"
+    _, training = trainer(Pupil())
+    run = training.fit(TRAIN, VALIDATION, store=store).run
+    other = wg.Trainer(Chain(Pupil()), same, input="word", target="shout", plan=wg.Plan(critic=Pupil()))
+
+    with pytest.raises(wg.UsageError, match=f"run {run} began with prompt, and the program has first, prompt"):
+        other.fit(TRAIN, VALIDATION, store=store, resume=run)
+    with pytest.raises(wg.UsageError, match=f"resume='{run}' needs the store="):
+        training.fit(TRAIN, VALIDATION, resume=run)
+
+
+# ---- async
+
+
+def test_afit_finds_the_same() -> None:
+    """In async code; the observer is told in the training's thread."""
+    phases: list[tuple[str, int]] = []
+
+    class Told(Unwatched):
+        """Remembers the phases, and who told it."""
+
+        def phase(self, name: str, total: int) -> None:
+            phases.append((name, threading.get_ident()))
+
+    prompt, training = trainer(Pupil())
+
+    async def main() -> wg.Result:
+        with anyio.fail_after(LIMIT_S):
+            return await training.afit(TRAIN, VALIDATION, TEST, observer=Told())
+
+    result = anyio.run(main)
+
+    assert (prompt.value, result.accepted) == (BETTER, True)
+    assert phases[0][0] == "asking each engine once"
+    assert threading.get_ident() not in {thread for _, thread in phases}
+
+
+def test_a_cancelled_afit_stops_paying(tmp_path: Path) -> None:
+    """The calls end, and the start's text is in the variable again."""
+    started, cancelled = threading.Event(), threading.Event()
+
+    class Slow(Pupil):
+        """Answers the test rows, then waits."""
+
+        def said(self, request: Request) -> Any:
+            if request.purpose == "backward":
+                started.set()
+                cancelled.wait(LIMIT_S)
+            return super().said(request)
+
+    engine, store = Slow(), tmp_path / "runs.db"
+    prompt, training = trainer(engine)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(training.afit, TRAIN, VALIDATION, TEST, store=store))
+            await anyio.to_thread.run_sync(started.wait, LIMIT_S)
+            group.cancel_scope.cancel()
+
+    anyio.run(main)
+    cancelled.set()
+    deadline = time.monotonic() + LIMIT_S
+    while not rows(store, ENDED) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    assert (prompt.value, rows(store, ENDED)) == (START, [("interrupted",)])
+    assert not any(each.request.purpose == "optimize" for each in engine.history)
+
+
+# ---- what it says
+
+
+def test_a_preflight_says_what_there_is_to_gain() -> None:
+    """Two looks at the rows that the search may see; nothing is kept."""
+    engine = Pupil()
+    _, training = trainer(engine)
+    found = training.preflight(TRAIN, VALIDATION, TEST)
+
+    assert (found.rows, found.failing, found.sealed) == (6, 6, 6)
+    assert found.verdict.startswith("6 of 6 rows fail both times: there is something to learn")
+    sealed = {row["word"] for row in _division(training).confirmation}
+    assert not sealed & {each.prompt for each in engine.history}
+
+
+def test_a_report_has_what_was_found(tmp_path: Path) -> None:
+    """Markdown and one page of HTML: the decision, each step's change with its feedback, and what it took."""
+    _, training = trainer(Pupil({"value": "CAPITALS <script>alert(1)</script> \x1b[2J"}))
+    result = training.fit(TRAIN, VALIDATION, TEST)
+    result.save(tmp_path / "report")
+    markdown, page = ((tmp_path / "report" / f"report.{form}").read_text("utf-8") for form in ("md", "html"))
+
+    for text in (markdown, page):
+        assert "6 sealed validation rows: better on 6, worse on 0" in text
+        assert "Be exact." in text
+        assert "\x1b" not in text
+    assert "<script" not in page
+    assert "<ins>CAPITALS &lt;script&gt;" in page
+    assert page.count("<svg") == 3
+    assert re.search(r"<td>sealed validation</td><td>6</td><td>0.0%</td><td>100.0%</td><td>\+100.0 points</td>", page)
+    assert "| forward | fake | 42 |" in markdown
+    assert {each.purpose: each.calls for each in result.record.spent} == {
+        "preflight": 1,
+        "forward": 42,
+        "backward": 4,
+        "optimize": 2,
+    }
+    assert sum(each.calls for each in result.record.spent) == result.usage.calls
+
+
+def test_a_report_that_cannot_be_written_says_where(tmp_path: Path) -> None:
+    """A file stands where the folder should be."""
+    (tmp_path / "report").write_text("")
+    _, training = trainer(Pupil())
+    result = training.fit(TRAIN, VALIDATION)
+
+    with pytest.raises(wg.UsageError, match=r"report.* cannot be written"):
+        result.save(tmp_path / "report")
+
+
+# ---- what cannot work
+
+
+@pytest.mark.parametrize(
+    ("change", "words_"),
+    [
+        ({"validation": [*VALIDATION, TRAIN[0]]}, "repeats"),
+        ({"validation": VALIDATION[:8]}, "at alpha = 0.05 fewer than 5 can prove nothing: give at least 10 validation"),
+        ({"train": [{"word": "a"}]}, "shout"),
+        ({"train": []}, "there are no examples"),
+    ],
+)
+def test_examples_that_cannot_work_are_told(change: Mapping[str, Any], words_: str) -> None:
+    """Before anything is asked: rows in two splits, too few of them, a column that is missing, none at all."""
+    engine = Pupil()
+    _, training = trainer(engine)
+    given: dict[str, Any] = {"train": TRAIN, "validation": VALIDATION, **change}
+
+    with pytest.raises(wg.UsageError, match=words_):
+        training.fit(**given)
+    assert engine.history == ()
+
+
+def test_programs_and_metrics_that_cannot_work_are_told() -> None:
+    """A function without variables, a thing that is no program, a loss without a score, a search of no steps."""
+    _, program = shout(Pupil())
+    engine = Pupil()
+
+    with pytest.raises(
+        wg.UsageError, match=r"program is a function of .variables, row.: name its variables in variables="
+    ):
+        wg.Trainer(program, same)
+    with pytest.raises(wg.UsageError, match="str is a str: name a Module, or a function"):
+        wg.Trainer("nothing", same)  # type: ignore[arg-type]
+    with pytest.raises(wg.UsageError, match="metric is a TextLoss, which has no score: use JudgeLoss"):
+        wg.Trainer(Chain(engine), wg.TextLoss("Judge.", engine))
+    with pytest.raises(wg.UsageError, match="steps=0"):
+        wg.Plan(steps=0)
+    with pytest.raises(wg.UsageError, match="margin=-1"):
+        wg.Acceptance(margin=-1)
+
+
+def test_a_result_is_plain(tmp_path: Path) -> None:
+    """What is kept of the run is JSON."""
+    _, training = trainer(Pupil())
+    result = training.fit(TRAIN, VALIDATION, TEST, store=tmp_path / "runs.db")
+
+    assert json.loads(json.dumps(result.record.run.report))["accepted"] is True
