@@ -6,7 +6,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from engines import verdicts
 from wordgrad import cli, get_engine
 from wordgrad.data.split import Division, divide
+from wordgrad.errors import EngineError
 from wordgrad.testing import Reply, RuleEngine
 from wordgrad.testing.server import Body
 from wordgrad.types import Message, Purpose, Request
@@ -81,6 +83,51 @@ class Pupil(RuleEngine):
                 return verdicts(request)
 
 
+class Slow(Pupil):
+    """Learns in two steps: to shout the even words, then all."""
+
+    def said(self, request: Request) -> Reply:
+        system, word = request.messages[0].text, request.messages[-1].text
+        if request.purpose == "forward" and "even" in system:
+            return word.upper() if word[-1] in "02468" else word
+        if request.purpose == "optimize":
+            return {"value": BETTER if "Shout even." in word else "Shout even."}
+        return super().said(request)
+
+
+class Half(Pupil):
+    """Learns half: the words with an even number. So every step has something to learn."""
+
+    def said(self, request: Request) -> Reply:
+        said = super().said(request)
+        word = request.messages[-1].text
+        return word if request.purpose == "forward" and word[-1] in "13579" else said
+
+
+class Two(Pupil):
+    """Each rewrite is another text, so that a step takes more calls than it was begun for."""
+
+    def said(self, request: Request) -> Reply:
+        if request.purpose == "optimize":
+            return {"value": f"{BETTER} {request.sample}"}
+        return super().said(request)
+
+
+class Flaky(Pupil):
+    """Fails so often in each call on these words with the better text, which makes more of them."""
+
+    def __init__(self, words: Collection[str], *, times: int) -> None:
+        super().__init__()
+        self.failing = Counter(dict.fromkeys(words, times))
+
+    def said(self, request: Request) -> Reply:
+        word = request.messages[-1].text
+        if self.failing[word] and "CAPITALS" in request.messages[0].text:
+            self.failing[word] -= 1
+            return EngineError("busy", retryable=True, status=503, retry_after_s=0.0)
+        return super().said(request)
+
+
 _PURPOSES: dict[str, Purpose] = {"NodeReply": "backward", "RewriteReply": "optimize"}
 
 
@@ -99,9 +146,7 @@ def answered(body: Body) -> str:
 def found(said: str) -> dict[str, Any]:
     """A job's report in JSON, without what differs between jobs that found the same."""
     report = json.loads(said)
-    return {
-        name: report[name] for name in ("status", "variables", "accepted", "decision", "test", "steps", "leads")
-    }
+    return {name: report[name] for name in ("status", "variables", "accepted", "decision", "test", "steps", "leads")}
 
 
 @dataclass(frozen=True)
@@ -176,10 +221,10 @@ class Project:
             finally:
                 child.kill()
 
-    def json(self, *arguments: object) -> Any:
-        """The one JSON object that a successful command prints."""
-        code, out, err = self.run(*arguments, "--json")
-        assert code == 0, err
+    def json(self, *arguments: object, code: int = 0) -> Any:
+        """The one JSON object that a command prints which exits so."""
+        exited, out, err = self.run(*arguments, "--json")
+        assert exited == code, err
         return json.loads(out)
 
 

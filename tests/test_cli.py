@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Collection
 from importlib.metadata import version
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -17,12 +16,11 @@ from typing import Any
 import pytest
 
 import wordgrad as wg
-from project import BETTER, START, Project, Pupil, project
+from project import BETTER, START, Flaky, Project, Pupil, Slow, project
 from wordgrad import cli
 from wordgrad.store.database import Database
 from wordgrad.store.runs import runs
 from wordgrad.testing import Answer, FakeServer, RuleEngine
-from wordgrad.types import Request
 
 __all__ = ["project"]
 
@@ -115,18 +113,6 @@ def test_the_decision_is_told_with_its_reason(project: Project) -> None:
         "on 0). It is better with a probability of 94%; 18 more rows on which the two disagree would likely decide.\n"
     ) in unproved
     assert " points, at least" not in unproved
-
-
-class Slow(Pupil):
-    """Learns in two steps: to shout the even words, then all."""
-
-    def said(self, request: Request) -> object:  # type: ignore[override]
-        system, word = request.messages[0].text, request.messages[-1].text
-        if request.purpose == "forward" and "even" in system:
-            return word.upper() if word[-1] in "02468" else word
-        if request.purpose == "optimize":
-            return {"value": BETTER if "Shout even." in word else "Shout even."}
-        return super().said(request)
 
 
 def test_a_second_text_may_not_meet_the_sealed_rows(project: Project) -> None:
@@ -268,21 +254,6 @@ def test_a_budget_that_does_not_reach_the_start_score_exits_3(project: Project) 
 
     assert (code, len(engine.history)) == (3, 3)
     assert "budget of 3 calls is spent" in err.replace("\n", " ")
-
-
-class Flaky(Pupil):
-    """Fails so often in each call on these words with the better text, which makes more of them."""
-
-    def __init__(self, words: Collection[str], *, times: int) -> None:
-        super().__init__()
-        self.failing = Counter(dict.fromkeys(words, times))
-
-    def said(self, request: wg.Request) -> object:  # type: ignore[override]
-        word = request.messages[-1].text
-        if self.failing[word] and "CAPITALS" in request.messages[0].text:
-            self.failing[word] -= 1
-            return wg.EngineError("busy", retryable=True, status=503, retry_after_s=0.0)
-        return super().said(request)
 
 
 def test_an_end_that_could_not_be_scored_exits_3(project: Project) -> None:

@@ -85,8 +85,7 @@ def test_a_score_that_changes_and_passes_is_no_failure(project: Project) -> None
 def test_rows_that_cannot_be_judged_are_counted(project: Project) -> None:
     """They are in no score, and the page says how many they are."""
     (project.folder / "own_odd.py").write_text(
-        "import wordgrad as wg\n\n\ndef odd(output, target):\n"
-        "    return wg.Score(None if output == '?' else 1.0)\n"
+        "import wordgrad as wg\n\n\ndef odd(output, target):\n    return wg.Score(None if output == '?' else 1.0)\n"
     )
     answering(project, "+++???", "+++???")
     project.change("[search]", '[metric]\nkind = "function"\nfunction = "own_odd:odd"\n\n[search]')

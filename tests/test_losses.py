@@ -90,19 +90,65 @@ def test_a_verdict_that_cannot_be_read_is_no_score() -> None:
     assert (loss.score, solution.gradients, len(model.history)) == (None, (), 2)
 
 
-@pytest.mark.parametrize("judge", [wg.TextLoss, wg.JudgeLoss])
+def preferring(wanted: str) -> Callable[[Request], object]:
+    """A judge of pairs that prefers the answer with these words, wherever it stands."""
+
+    def judge(request: Request) -> object:
+        first, second = request.messages[-1].text.split("The second answer")
+        places = [name for name, shown in (("first", first), ("second", second)) if wanted in shown]
+        return {"reason": "It is exact.", "better": places[0] if places else "neither"}
+
+    return judge
+
+
+def test_a_judge_of_pairs_prefers_one() -> None:
+    """1 for the better output, 0 for the worse one, wherever the two stand; the reason is the critique."""
+    loss = wg.PairwiseLoss("Exact: 1.", Model(judgement=preferring("1990")))  # type: ignore[arg-type]
+    scores = [
+        (loss(f"In May 1990, {n}.", f"In spring, {n}.").score, loss(f"In spring, {n}.", f"In May 1990, {n}.").score)
+        for n in range(20)
+    ]
+
+    assert scores == [(1.0, 0.0)] * 20
+    assert loss("In May 1990.", "In spring.").value == "It is exact."
+    assert loss("In fall.", "In spring.", context="When?").score == 0.5
+
+
+def test_pairs_are_shown_in_no_favoured_order() -> None:
+    """Which output comes first changes from pair to pair, and is the same for a pair whichever of the two is judged."""
+    model = Model(judgement={"reason": "It is first.", "better": "first"})
+    loss = wg.PairwiseLoss("Exact: 1.", model)
+    scores = [(loss(f"a{n}", f"b{n}").score, loss(f"b{n}", f"a{n}").score) for n in range(60)]
+
+    assert set(scores) == {(1.0, 0.0), (0.0, 1.0)}
+    assert 15 < sum(first for first, _ in scores if first) < 45
+    asked = model.asked("judge")
+    assert asked[::2] == asked[1::2]
+
+
+def test_equal_outputs_need_no_judge() -> None:
+    """Neither is better, and nobody is asked; a judge that cannot be read gives no score."""
+    model = Model(judgement="Well.")
+    loss = wg.PairwiseLoss("Exact: 1.", model)
+
+    assert (loss("Same.", "Same.").score, model.history) == (0.5, ())
+    assert (loss("One.", "Other.").score, len(model.history)) == (None, 2)
+
+
+@pytest.mark.parametrize("judge", [wg.TextLoss, wg.JudgeLoss, wg.PairwiseLoss])
 def test_a_blank_objective_is_refused(judge: Callable[[str], object]) -> None:
     """A critic must always be told what the output is judged by, so a judge needs words to judge by."""
     with pytest.raises(wg.UsageError, match="needs words to judge by"):
         judge(" \n")
 
 
-@pytest.mark.parametrize("judge", [wg.TextLoss, wg.JudgeLoss])
+@pytest.mark.parametrize("judge", [wg.TextLoss, wg.JudgeLoss, wg.PairwiseLoss])
 def test_an_output_too_long_for_the_judge(judge: Callable[..., wg.TextLoss]) -> None:
     """Of an output that is longer than the judge's context, start and end are judged, and the cut is marked."""
     from test_core_backward import LONG, Narrow
 
-    model = Narrow(judgement=VERDICT)  # as JSON it is a critique as any other
+    verdict = {"reason": "No.", "better": "neither"} if judge is wg.PairwiseLoss else VERDICT
+    model = Narrow(judgement=verdict)  # as JSON it is a critique as any other
     loss = judge("Is it exact?", model)(f"Begin. {LONG} End.", context=LONG)
     loss.value  # noqa: B018 - the call is done
 

@@ -84,6 +84,7 @@ def rendered() -> dict[str, Prompt]:
         "judge_text": prompts.judge_text(instruction="Is it short?", output="It is.", target="Yes.", context="Is it?"),
         "judge_text_cut": prompts.judge_text(instruction="Is it short?", output="It is", finish="length"),
         "judge_score": prompts.judge_score(rubric="Short: 1.", output="", finish="refusal"),
+        "judge_pair": prompts.judge_pair(rubric="Short: 1.", first="It is.", second="", context="Is it?"),
         "critic_node": prompts.critic_node(STEP, JUDGED, requests=("Name the figure.",)),
         "critic_edge": prompts.critic_edge(STEP, JUDGED, asked="P1"),
         "critic_edge_known": prompts.critic_edge(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import wordgrad as wg
-from project import BETTER, Project, Pupil, own_modules, project
+from project import BETTER, Flaky, Half, Project, Pupil, Two, own_modules, project
 from stored import rows
 from wordgrad import cli
 from wordgrad.engines import unasked_engine
@@ -86,7 +86,7 @@ def test_a_run_comes_out_the_same_without_a_call(project: Project) -> None:
     assert contents(project.store) == before
 
 
-@pytest.mark.parametrize(("calls", "status"), [(12, "budget"), (30, "budget"), (44, "budget"), (500, "done")])
+@pytest.mark.parametrize(("calls", "status"), [(12, "budget"), (49, "budget"), (70, "budget"), (500, "done")])
 def test_a_run_that_its_budget_ended_comes_out_the_same(project: Project, calls: int, status: str) -> None:
     """Whatever was refused is refused again, at the same place."""
     found = project.json("optimize", project.config, "--budget-calls", calls)
@@ -105,30 +105,54 @@ def test_a_resumed_run_comes_out_the_same(project: Project) -> None:
     assert project.json("runs", "replay", run)["same"]
 
 
-def test_an_end_that_was_gone_on_from_is_not_derived(project: Project) -> None:
-    """Its scores stand in the record beside those of the last end."""
-    run = project.json("optimize", project.config, "--budget-calls", 44)["run"]
-    project.json("runs", "resume", run, "--budget-calls", 500)
+def test_a_step_that_was_not_ended_belongs_to_its_run(project: Project) -> None:
+    """A budget that ends the search inside its first step leaves calls that are derived with the others."""
+    project.engine(Two())
+    found = project.json("optimize", project.config, "--budget-calls", 49)
     project.engine(RuleEngine(asked, name="fake"))
-    found = project.json("runs", "replay", run)
 
-    assert (found["recorded"] - found["calls"], found["same"]) == (5, True)  # the five test rows
+    assert (found["status"], found["steps"]) == ("budget", 0)
+    assert project.json("runs", "replay", found["run"])["same"]
+
+
+def test_a_step_that_was_not_ended_after_a_text_led_belongs_to_its_run(project: Project) -> None:
+    """Nor are those left out that were made after the text which then met the sealed rows."""
+    project.rows("validation", [f"held{number}" for number in range(40)])
+    project.engine(Half(price=wg.types.Price(input_usd=1.0, output_usd=2.0)))
+    found = project.json("optimize", project.config, "--budget-usd", "0.0058")
+    project.engine(RuleEngine(asked, name="fake"))
+
+    assert (found["status"], found["leads"]) == ("budget", 1)
+    assert project.json("runs", "replay", found["run"])["same"]
+
+
+def test_an_end_that_was_measured_later_comes_out_the_same(project: Project) -> None:
+    """A run that was judged in one part and scored in another is one run, and every call of it is derived."""
+    project.engine(Flaky([f"test{number}" for number in range(5)], times=1))
+    project.change("steps = 2", "steps = 1")
+    first = project.json("optimize", project.config, "--budget-calls", 49, code=3)
+    project.json("runs", "resume", first["run"], "--budget-calls", 500)
+    project.engine(RuleEngine(asked, name="fake"))
+    found = project.json("runs", "replay", first["run"])
+
+    assert first["status"] == "unmeasured"
+    assert found["calls"] == found["recorded"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_end_that_was_never_told_is_not_derived(
+def test_an_end_that_was_never_told_is_the_end(
     project: Project, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    """Nor one whose scores were made when the process ended: what met the test rows is kept before it does."""
+    """What met the sealed rows is kept before it does: where the process ended then, no larger budget searches on."""
     with monkeypatch.context() as patch:
         patch.setattr("wordgrad.cli.optimize.summarised", raising(error))
         with pytest.raises((error, SystemExit)):
-            cli_main(project, "optimize", project.config, "--budget-calls", 44)
+            cli_main(project, "optimize", project.config, "--budget-calls", 49)
     (run,) = (each["run"] for each in project.json("runs", "list"))
     again = project.json("runs", "resume", run, "--budget-calls", 500)
     project.engine(RuleEngine(asked, name="fake"))
 
-    assert again["gain"]["proved"]
+    assert (again["status"], again["steps"], again["accepted"]) == ("budget", 1, True)
     assert project.json("runs", "replay", run)["same"]
 
 
@@ -164,8 +188,16 @@ def test_results_of_the_users_code_are_read(project: Project) -> None:
             "otherwise: texts prompt 2 was recorded as .Say it.., and is .Say it in CAPITALS.. now",
         ),
         (
-            "UPDATE events SET body = replace(body, '\"accepted\": 1', '\"accepted\": 2') WHERE kind = 'end'",
-            "otherwise: report accepted was recorded as 2, and is 1 now",
+            "UPDATE events SET body = replace(body, 'true, \"decision\"', 'false, \"decision\"') WHERE kind = 'end'",
+            "otherwise: report accepted was recorded as false, and is true now",
+        ),
+        (
+            "UPDATE events SET body = replace(body, '\"better\": 6', '\"better\": 5') WHERE kind = 'end'",
+            "otherwise: report decision better was recorded as 5, and is 6 now",
+        ),
+        (
+            "UPDATE events SET body = replace(body, '\"steps\": 2', '\"steps\": 1') WHERE kind = 'ending'",
+            "comes out otherwise: ",
         ),
     ],
 )
@@ -206,7 +238,7 @@ CALL = 'wg.llm_call(variables["prompt"], row["word"], engine=engine).value'
     ("before", "after", "words"),
     [
         ("pass", CALL, "the program changed"),
-        (CALL, "pass", "comes out otherwise: it made 67 calls, and 37 of them again"),
+        (CALL, "pass", "comes out otherwise: it made 91 calls, and 49 of them again"),
     ],
     ids=["more", "fewer"],
 )

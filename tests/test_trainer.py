@@ -181,6 +181,41 @@ def test_any_metric_will_do(kind: str) -> None:
     assert result.decision.claim.difference == (4.0 if kind == "loss" else 1.0)
 
 
+# ---- no labels: a judge
+
+
+class Judging(Pupil):
+    """Judges by whether an answer is in capitals; in pairs, and one alone."""
+
+    def said(self, request: Request) -> Any:
+        if request.purpose != "judge":
+            return super().said(request)
+        text = request.messages[-1].text
+        if "The second answer" not in text:
+            loud = bool(re.search(r"HELD|TEST|TRAIN", text))
+            return {"critique": "Shout.", "score": 1.0 if loud else 0.2}
+        first, second = text.split("The second answer")
+        loud_ones = [name for name, shown in (("first", first), ("second", second)) if re.search("HELD|TEST", shown)]
+        return {"reason": "Louder.", "better": loud_ones[0] if len(loud_ones) == 1 else "neither"}
+
+
+def test_a_rubric_compares_in_pairs() -> None:
+    """Without labels a judge that is not told which text is which decides, and the result says whose opinion it is."""
+    engine = Judging()
+    plan = wg.Plan(steps=1, batch=4, candidates=1, critic=engine)
+    prompt, training = trainer(engine, wg.JudgeLoss("Louder is better.", engine), plan=plan, target=None)
+    result = training.fit(*([{"word": row["word"]} for row in split] for split in (TRAIN, VALIDATION, TEST)))
+
+    assert (prompt.value, result.accepted) == (BETTER, True)
+    assert str(result).endswith("A model judged, blind: its opinion was optimised, not the truth")
+    assert result.decision is not None
+    assert (result.decision.claim.start, result.decision.claim.candidate, result.decision.claim.better) == (0.5, 1.0, 6)
+    assert result.outcome.gain is not None
+    assert (result.outcome.gain.start, result.outcome.gain.candidate) == (0.5, 1.0)
+    judged = [each.prompt for each in engine.history if each.request.purpose == "judge"]
+    assert not any(words_ in asked for asked in judged for words_ in (START, BETTER))
+
+
 # ---- guardrails
 
 

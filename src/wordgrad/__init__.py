@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from wordgrad.functions.strategies import per_edge as per_edge
     from wordgrad.functions.strategies import per_node as per_node
     from wordgrad.losses.judge import JudgeLoss as JudgeLoss
+    from wordgrad.losses.judge import PairwiseLoss as PairwiseLoss
     from wordgrad.losses.judge import TextLoss as TextLoss
     from wordgrad.losses.metric import MetricLoss as MetricLoss
     from wordgrad.losses.objectives import objectives as objectives
@@ -115,7 +116,7 @@ _HOMES = {
     "functions.llm": ("BlackboxLLM", "FormattedLLMCall", "LLMCall", "MultimodalLLMCall", "llm_call"),
     "functions.python": ("function",),
     "functions.strategies": ("fused", "per_edge", "per_node"),
-    "losses.judge": ("JudgeLoss", "TextLoss"),
+    "losses.judge": ("JudgeLoss", "PairwiseLoss", "TextLoss"),
     "losses.metric": ("MetricLoss",),
     "losses.objectives": ("objectives",),
     "optim.constraints": ("KeepSlots", "MatchesSchema", "MaxCharacters", "MaxTokens", "ParsesAs", "Predicate"),

@@ -67,6 +67,7 @@ def decided(decision: Decision) -> dict[str, object]:
         "accepted": decision.accepted,
         "proved": decision.proved,
         "rule": decision.rule,
+        "by_judge": decision.by_judge,
         "words": decision.words,
         **_claimed(decision.claim),
         "alpha": decision.claim.alpha,

@@ -30,7 +30,7 @@ from wordgrad.losses.metric import Metric, MetricLoss
 from wordgrad.store import runs
 from wordgrad.store.database import Database
 from wordgrad.train.accept import Acceptance, Decision
-from wordgrad.train.build import assembled
+from wordgrad.train.build import assembled, in_pairs
 from wordgrad.train.checkup import Checkup
 from wordgrad.train.evaluate import Guardrail as _Guardrail
 from wordgrad.train.evaluate import Task
@@ -84,9 +84,11 @@ class Trainer:
         self.plan = plan or Plan()
         self.acceptance = acceptance or Acceptance()
         called = getattr(program, "__name__", type(program).__name__)
+        loss = _scored(metric, "metric")
         self.task = Task(
             program=program_of(program, dict(variables or {}), called=called, where="variables="),
-            loss=_scored(metric, "metric"),
+            loss=loss,
+            pairwise=in_pairs(loss),
             guardrails={
                 name: _Guardrail(loss=_scored(each.metric, f"the guardrail {name!r}"), margin=each.margin)
                 for name, each in (guardrails or {}).items()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -135,6 +137,63 @@ class JudgeLoss(_Judge):
             # Who cannot be read has not judged, and that is not a zero: the example gives no feedback.
             return self.judged(f"{error}", None)
         return replace(self.judged(verdict.critique, verdict.score), calls=calls)
+
+
+class _Preference(BaseModel):
+    reason: str = Field(min_length=1)
+    better: Literal["first", "second", "neither"]
+
+
+class PairwiseLoss(_Judge):
+    """A model's preference between two outputs by a rubric; it is not told which is which.
+
+    Called `loss(output, other, context=…)`: the score is 1 where the output is better than the other one, 0 where it is
+    worse, and 0.5 where the judge prefers neither, or both are the same text, which asks nobody. Which of the two comes
+    first follows from a hash of both, so that no order is favoured, and the same pair is asked about once.
+
+    Of texts that together are more than its context holds, the judge sees the start and the end, as for `TextLoss`.
+
+    Args:
+        rubric: What a good output is. Critics see it too.
+        engine: The judge; the default backward engine where None, taken when the loss is called.
+        options: Limits and sampling of the judge.
+
+    Raises:
+        UsageError: The rubric is blank.
+    """
+
+    name = "PairwiseLoss"
+    scale: Scale = Scale()
+
+    def __init__(self, rubric: str, engine: str | Engine | None = None, *, options: Sampling = _OPTIONS) -> None:
+        super().__init__(rubric, engine, options)
+
+    async def judge(self, case: Case, node: Node) -> Result:
+        """The preference; no score where neither the judge's reply nor its repair can be read."""
+        output, other = text_form(case.output), _shown(case.target)
+        if output == other:
+            return self.judged("The two answers are the same.", 0.5)
+        pair = (output, other)
+        swapped = hashlib.sha256(repr(sorted(pair)).encode("utf-8", "surrogatepass")).digest()[0] % 2 == 1
+        first, second = sorted(pair, reverse=swapped)
+
+        def prompt(limits: Limits) -> Prompt:
+            return prompts.judge_pair(
+                limits.text(self.objective),
+                first=limits.text(first),
+                second=limits.text(second),
+                context=limits.text(_shown(case.context)),
+            )
+
+        engine = resolve(self.engine)
+        made = prompts.fitted(prompt, chars=_CHARS_SHOWN, engine=engine, sampling=self.options, form=_Preference)
+        request = Request(messages=made.messages, template=made.template, sampling=self.options, purpose="judge")
+        try:
+            said, calls = await ask(wrapped(engine), request, _Preference)
+        except UnreadableReply as error:
+            return self.judged(f"{error}", None)
+        scores = {"neither": 0.5, "first": float(first == output), "second": float(second == output)}
+        return replace(self.judged(said.reason, scores[said.better]), calls=calls)
 
 
 def _shown(value: object) -> str:

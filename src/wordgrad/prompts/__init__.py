@@ -3,7 +3,7 @@
 from wordgrad.prompts.critics import Judged, Part, Step, critic_edge, critic_node, critic_trace
 from wordgrad.prompts.fitting import Limits, fitted
 from wordgrad.prompts.forms import asked_again, in_words, schema_of
-from wordgrad.prompts.judges import judge_score, judge_text
+from wordgrad.prompts.judges import judge_pair, judge_score, judge_text
 from wordgrad.prompts.render import Prompt, fence, mark, render, shortened, template_hash
 from wordgrad.prompts.reply import (
     EditReply,
@@ -43,6 +43,7 @@ __all__ = [
     "fitted",
     "in_words",
     "indented",
+    "judge_pair",
     "judge_score",
     "judge_text",
     "mark",

@@ -29,6 +29,24 @@ def judge_score(rubric: str, *, output: str, target: str = "", context: str = ""
     return prompt("judge_score", **_case(rubric, output, target, context, finish))
 
 
+def judge_pair(rubric: str, *, first: str, second: str, context: str = "") -> Prompt:
+    """Ask for {"reason": text, "better": "first", "second" or "neither"} on two answers.
+
+    Args:
+        rubric: What to judge by.
+        first: One answer.
+        second: The other.
+        context: What both answer; "" where there is none.
+    """
+    return prompt(
+        "judge_pair",
+        instruction=section("Judge by this, and by nothing else", rubric, "instruction"),
+        context=section("What was asked, and what is known", context, "context"),
+        first=section("The first answer", first or "(nothing)", "text"),
+        second=section("The second answer", second or "(nothing)", "text"),
+    )
+
+
 def _case(instruction: str, output: str, target: str, context: str, finish: str) -> dict[str, str]:
     return {
         # First, because it is the same for every output that a loss judges: prefix caches hit.

@@ -86,6 +86,8 @@ class Decision:
     needed: int | None
     """More rows on which the two disagree that would likely decide; None where it is decided, or none would."""
     guardrails: Mapping[str, Kept] = field(default_factory=dict)
+    by_judge: bool = False
+    """Whether a model judged, which was not told which text was which."""
 
     @property
     def accepted(self) -> bool:
@@ -106,6 +108,11 @@ class Decision:
     @property
     def words(self) -> str:
         """The decision and its reason, for people who know no statistics."""
+        judged = ". A model judged, blind: its opinion was optimised, not the truth" if self.by_judge else ""
+        return f"{self._reason}{judged}"
+
+    @property
+    def _reason(self) -> str:
         found = self.claim
         rows = f"{found.n} sealed validation rows: better on {found.better}, worse on {found.worse}"
         rows += f", {found.excluded} not judged" if found.excluded else ""
@@ -136,7 +143,14 @@ class Decision:
         return "; ".join(found)
 
 
-def decide(pairs: Pairs, guardrails: Mapping[str, Guarded], *, acceptance: Acceptance, rng: random.Random) -> Decision:
+def decide(
+    pairs: Pairs,
+    guardrails: Mapping[str, Guarded],
+    *,
+    acceptance: Acceptance,
+    rng: random.Random,
+    by_judge: bool = False,
+) -> Decision:
     """Compare the candidate with the start on rows that nothing else has seen. Once a run: see `claim()`.
 
     Args:
@@ -144,6 +158,7 @@ def decide(pairs: Pairs, guardrails: Mapping[str, Guarded], *, acceptance: Accep
         guardrails: The others' by name.
         acceptance: What the candidate has to show.
         rng: Draws what the tests need.
+        by_judge: Whether the scores are a model's preferences.
     """
     alpha = acceptance.alpha
     found = claim(pairs, rng=rng, alpha=alpha)
@@ -154,6 +169,7 @@ def decide(pairs: Pairs, guardrails: Mapping[str, Guarded], *, acceptance: Accep
         chance=chance_better(pairs, rng=rng),
         needed=disagreements_needed(found.better, found.worse, alpha=alpha) if undecided else None,
         guardrails={name: _kept(each, acceptance, rng) for name, each in guardrails.items()},
+        by_judge=by_judge,
     )
 
 

@@ -13,7 +13,7 @@ from wordgrad.data.split import Splits, divide
 from wordgrad.errors import UsageError
 from wordgrad.functions.strategies import Fused, PerEdge, PerNode
 from wordgrad.losses.base import Loss
-from wordgrad.losses.judge import JudgeLoss
+from wordgrad.losses.judge import JudgeLoss, PairwiseLoss
 from wordgrad.losses.metric import MetricLoss
 from wordgrad.optim.constraints import MaxTokens
 from wordgrad.optim.tgd import TextualGradientDescent
@@ -49,9 +49,11 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
     """
     splits = read_splits(config)
     parameters = {name: _variable(name, table, config) for name, table in config.variables.items()}
+    loss = _loss(config, config.metric, engine_of, "metric")
     task = Task(
         program=_program(config, parameters, engine_of),
-        loss=_loss(config, config.metric, engine_of, "metric"),
+        loss=loss,
+        pairwise=in_pairs(loss),
         guardrails={
             name: Guardrail(loss=_loss(config, table, engine_of, "guardrails", name), margin=table.margin)
             for name, table in config.guardrails.items()
@@ -80,6 +82,13 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
             engines=[engine_of(table) for table in config.asked.values()],
             scorers=[engine_of(table) for table in config.scoring],
         )
+
+
+def in_pairs(loss: Loss) -> PairwiseLoss | None:
+    """The judge of pairs that a judge of single texts stands for; None for what is no judge."""
+    if not isinstance(loss, JudgeLoss):
+        return None
+    return PairwiseLoss(loss.objective, loss.engine, options=loss.options)
 
 
 def assembled(

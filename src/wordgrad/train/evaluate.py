@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from wordgrad import dispatch
 from wordgrad.core.value import Result
@@ -78,6 +79,9 @@ class Task:
     program: Program
     loss: Loss
     """The target. Must have a score."""
+    pairwise: Loss | None = None
+    """Compares two answers in place of the target where texts are compared: a judge's scores of one at a time are too
+    coarse. Called loss(output, other, context=…); its scores are from 0 to 1."""
     guardrails: Mapping[str, Guardrail] = field(default_factory=dict)
     input: str
     """The column of what is asked: the judge's context."""
@@ -123,7 +127,7 @@ class Task:
         Raises:
             Exception: As `settled`, or what the program itself raised.
         """
-        return [target for _, (target,) in self._started(rows, values, [self.loss])]
+        return [each.judgements[0] for each in self._started(rows, values, [], [None] * len(rows))]
 
     def scores(self, rows: Sequence[Row], values: Mapping[str, str], *, progress: Progress = _unseen) -> Scores:
         """Score the program on `rows`.
@@ -145,6 +149,7 @@ class Task:
         rows: Sequence[Row],
         texts: Sequence[Mapping[str, str]],
         *,
+        against: Mapping[str, str],
         hard: bool = False,
         progress: Progress = _unseen,
     ) -> list[Measured]:
@@ -153,6 +158,7 @@ class Task:
         Args:
             rows: At least one.
             texts: Each as in `scores`.
+            against: The text that a pairwise judge compares each of them with.
             hard: Measure hard constraints only, and give a row that breaks one the target's worst score.
             progress: Told after each row of each text.
 
@@ -160,24 +166,28 @@ class Task:
             Exception: As `scores`.
         """
         guards = {name: each for name, each in self.guardrails.items() if each.hard or not hard}
-        losses = [self.loss, *(each.loss for each in guards.values())]
-        started: list[tuple[Variable, list[Variable]]] = []
+        losses = [each.loss for each in guards.values()]
+        rivals: Sequence[Variable | None] = [None] * len(rows)
+        started: list[_Started] = []
         try:
+            if self.pairwise is not None:
+                rivals = self._answers(rows, against)
             for values in texts:
-                started += self._started(rows, values, losses)
+                started += self._started(rows, values, losses, rivals)
         except BaseException:
-            abandon([each for _, judgements in started for each in judgements])
+            abandon([each for answer in started for each in answer.judgements])
             raise
         flat = settled(
-            [each for _, judgements in started for each in judgements],
-            progress=lambda done, total: progress(done // len(losses), total // len(losses)),
+            [each for answer in started for each in answer.judgements],
+            progress=lambda done, _: progress(done // (1 + len(losses)), len(started)),
         )
-        found = []
+        found, wide = [], 1 + len(losses)
         for first in range(0, len(started), len(rows)):
-            results = flat[first * len(losses) : (first + len(rows)) * len(losses)]
-            target, *others = (_scores(results[number :: len(losses)]) for number in range(len(losses)))
+            answers = started[first : first + len(rows)]
+            results = flat[first * wide : (first + len(rows)) * wide]
+            target, *others = (_scores(results[number::wide]) for number in range(wide))
             guarded = dict(zip(guards, others, strict=True))
-            outputs = tuple(each.result.failure or each.text for each, _ in started[first : first + len(rows)])
+            outputs = tuple(each.output.result.failure or each.output.text for each in answers)
             marked = self._marked(target, guarded) if hard else target
             found.append(Measured(outputs=outputs, target=marked, guardrails=guarded))
         return found
@@ -188,18 +198,37 @@ class Task:
         values = [self.scale.worst if bad else old for bad, old in zip(broken, target.values, strict=True)]
         return replace(target, values=tuple(values))
 
+    def _answers(self, rows: Sequence[Row], values: Mapping[str, str]) -> list[Variable]:
+        """The program's outputs, pending."""
+        with self.program.bound(values) as answer, _unwrapped():
+            return dispatch.map(answer, rows)
+
     def _started(
-        self, rows: Sequence[Row], values: Mapping[str, str] | None, losses: Sequence[Loss]
-    ) -> list[tuple[Variable, list[Variable]]]:
-        """For each row the output, and its judgements in the order of the losses."""
+        self,
+        rows: Sequence[Row],
+        values: Mapping[str, str] | None,
+        guards: Sequence[Loss],
+        rivals: Sequence[Variable | None],
+    ) -> list[_Started]:
+        """For each row the output and its judgements: by the target, or against its rival, then by the guardrails."""
         with self.program.bound(values) as answer, _unwrapped():
 
-            def one(row: Row) -> tuple[Variable, list[Variable]]:
-                wanted = None if self.target is None else row[self.target]
-                output = answer(row)
-                return output, [each(output, wanted, context=row[self.input], example=row.place) for each in losses]
+            def one(case: tuple[Row, Variable | None]) -> _Started:
+                row, rival = case
+                known: dict[str, Any] = {"context": row[self.input], "example": row.place}
+                wanted, output = None if self.target is None else row[self.target], answer(row)
+                if rival is None or self.pairwise is None:
+                    target = self.loss(output, wanted, **known)
+                else:
+                    target = self.pairwise(output, rival, **known)
+                return _Started(output, [target, *(each(output, wanted, **known) for each in guards)])
 
-            return dispatch.map(one, rows)
+            return dispatch.map(one, list(zip(rows, rivals, strict=True)))
+
+
+class _Started(NamedTuple):
+    output: Variable
+    judgements: list[Variable]
 
 
 def _scale(loss: Loss) -> Scale:

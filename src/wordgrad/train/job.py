@@ -50,8 +50,12 @@ class Job:
 
     @property
     def final_rows(self) -> int:
-        """Program runs after the search, at most: both texts on the sealed rows, and the new one on the test rows."""
-        return 2 * len(self.division.confirmation) + len(self.splits.test)
+        """Judged runs after the search, at most: both texts on the sealed rows, and the new one on the test rows.
+
+        Where texts are compared in pairs, the pairs of the test rows are judged as well.
+        """
+        test = len(self.splits.test) * (1 if self.task.pairwise is None else 2)
+        return 2 * len(self.division.confirmation) + test
 
 
 @dataclass(slots=True, kw_only=True)
@@ -192,11 +196,13 @@ def _finish(job: Job, outcome: Outcome, *, seed: int, watcher: Observer) -> None
         watcher.advance(done)
 
     watcher.phase("comparing the new text with the start on sealed validation rows", 2 * len(sealed))
-    old, new = job.task.measured(sealed, [outcome.start, outcome.found], progress=progress)
+    texts = [outcome.start, outcome.found]
+    old, new = job.task.measured(sealed, texts, against=outcome.start, progress=progress)
     outcome.decision = decide(
         job.task.paired(old.target, new.target),
         job.task.guarded(old, new),
         acceptance=job.acceptance,
+        by_judge=job.task.pairwise is not None,
         rng=random.Random(f"decision {seed}"),  # noqa: S311 - no secret
     )
     watcher.decided(outcome.decision, _disagreements(job, old, new))
@@ -206,8 +212,13 @@ def _finish(job: Job, outcome: Outcome, *, seed: int, watcher: Observer) -> None
     if outcome.test_start is not None:
         watcher.phase("scoring the new text on the sealed test rows", len(test))
         outcome.test_end = job.task.scores(test, outcome.found, progress=progress)
+        pairs = job.task.paired(outcome.test_start, outcome.test_end)
+        if job.task.pairwise is not None:
+            watcher.phase("comparing both texts on the sealed test rows", 2 * len(test))
+            old, new = job.task.measured(test, texts, against=outcome.start, progress=progress)
+            pairs = job.task.paired(old.target, new.target)
         outcome.gain = claim(
-            job.task.paired(outcome.test_start, outcome.test_end),
+            pairs,
             rng=random.Random(f"gain {seed}"),  # noqa: S311 - no secret
             alpha=job.acceptance.alpha,
         )

@@ -221,6 +221,7 @@ class Search:
             found = self.task.measured(
                 [self.selection[row] for row in heat.rows],
                 [texts[entrant] for entrant in heat.entrants],
+                against=texts[0],
                 hard=True,
                 progress=lambda done, _: self.watcher.advance(done),
             )
