@@ -13,12 +13,12 @@ from pathlib import Path
 from rich.console import Console
 
 from wordgrad.cli.optimize import finish
-from wordgrad.cli.runs import rebuilt
 from wordgrad.compose import Run
 from wordgrad.engines import get_engine
 from wordgrad.store import runs
 from wordgrad.store.database import Database
 from wordgrad.train import config as configs
+from wordgrad.train.build import rebuilt
 
 ROOT = Path(__file__).parent.parent
 LEDGER = ROOT / "examples" / "ticket_triage" / "demo.sql.xz"

@@ -30,6 +30,7 @@ from wordgrad.train.accept import Rule
 from wordgrad.train.build import EngineOf, build, sampling
 from wordgrad.train.config import Config, EngineTable, PriceTable
 from wordgrad.train.job import Job
+from wordgrad.train.search import Later
 from wordgrad.types import Engine, Request
 
 Settings = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's TOML file.")]
@@ -56,9 +57,8 @@ def optimize(
     yes: Yes = False,
 ) -> None:
     """Improve the texts of CONFIG; a new text is kept where sealed rows prove that it is better."""
-    settings = configs.load(config)
-    if accept is not None:
-        settings = settings.accepting(accept)
+    changes = {} if accept is None else {"accept.rule": accept}
+    settings = configs.load(config, changes)
     if write:
         require_files(settings)
     console, default, _, job = prepared(settings, seed=seed, as_json=as_json)
@@ -69,7 +69,7 @@ def optimize(
         "source": settings.source,
         "engine": default,
         "budget": budget,
-        "accept": accept,
+        "changes": changes,
         "write": write,
     }
     name = config.resolve().parent.name
@@ -155,12 +155,13 @@ def finish(
     write: bool,
     as_json: bool,
     store: Path | None = None,
+    later: Later | None = None,
 ) -> None:
     """Carry a job out in its run, and report it."""
     run_id = run.id if store is None else f"{run.id} --store {shlex.quote(str(store))}"
     with _resumable(run_id, console):
         with Screen(console, lambda: run.usage) as screen:
-            outcome = carried_out(run, job, screen, seed=seed)
+            outcome = carried_out(run, job, screen, seed=seed, later=later)
         totals = run.usage
         report = summarised(run.id, outcome, totals)
         run.note("end", report)
@@ -169,7 +170,9 @@ def finish(
         else:
             summary(outcome, totals, console)
         if outcome.status == "budget":
-            ended = f"the budget ended the search after {len(outcome.search.steps)} of {job.plan.steps} steps"
+            ended = (
+                f"the budget ended the search after {len(outcome.search.steps)} of {outcome.search.plan.steps} steps"
+            )
             # What has met the sealed rows is the run's end: a second text may not meet them.
             more = "" if outcome.found != outcome.start else f". {_go_on(run_id, larger=True)}"
             console.print(f"{ended}{more}", highlight=False, markup=False)

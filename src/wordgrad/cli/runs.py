@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from wordgrad.cli import optimize as main_job
 from wordgrad.cli import steps as shown
+from wordgrad.cli.branch import Branch, branch_off, later_of
 from wordgrad.cli.screen import print_json
 from wordgrad.compose import Budget, Replay, Run, report
 from wordgrad.compose.record import summarised
@@ -23,9 +25,9 @@ from wordgrad.errors import StoreError, UsageError
 from wordgrad.store import runs as kept
 from wordgrad.store.database import Database
 from wordgrad.train import config as configs
-from wordgrad.train.build import EngineOf, build
+from wordgrad.train.build import rebuilt
 from wordgrad.train.config import Config
-from wordgrad.train.job import Job, Unwatched
+from wordgrad.train.job import Unwatched
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -144,17 +146,58 @@ def resume(
     with Run(_path(store), resume=row.id, budget=Budget(**budget)) as resumed:
         resumed.note("budget", budget)
         main_job.finish(
-            resumed, job, config, console=console, seed=row.seed, write=settings["write"], as_json=as_json, store=store
+            resumed,
+            job,
+            config,
+            console=console,
+            seed=row.seed,
+            write=settings["write"],
+            as_json=as_json,
+            store=store,
+            later=later_of(settings, job),
         )
 
 
 @app.command()
-def replay(run: Id, store: Store = None, as_json: AsJson = False) -> None:
-    """Derive a run once more from its record, with no call, and check that every prompt, step and text is the same."""
+def replay(
+    run: Id,
+    from_step: Annotated[int | None, typer.Option(min=1, help="What is set holds from this step on.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, as accept.alpha=0.1: branch, and see what if.")
+    ] = None,
+    budget_calls: main_job.Calls = None,
+    store: Store = None,
+    as_json: AsJson = False,
+    yes: main_job.Yes = False,
+) -> None:
+    """Derive a run once more from its record, with no call, and check that every prompt, step and text is the same.
+
+    With --set it branches: a new run with other settings, which pays only for what differs.
+    """
     with opened(store) as database:
         record = kept.record(database, run)
-        row = record.run
-        settings = _settings(database, row)
+        settings = _settings(database, record.run)
+    if changes:
+        branch = Branch(record, settings, step=from_step or 1, changes=dict(map(_change, changes)))
+        branch_off(branch, budget=Budget(calls=budget_calls), store=store, as_json=as_json, yes=yes)
+    elif from_step is not None:
+        raise UsageError("--from-step says from where on other settings hold: give them with --set key=value")
+    else:
+        _check(record, settings, store=store, as_json=as_json)
+
+
+def _change(given: str) -> tuple[str, object]:
+    key, equals, value = given.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--set {given}: write key=value, as accept.alpha=0.1")
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value
+
+
+def _check(record: kept.Record, settings: Mapping[str, Any], *, store: Path | None, as_json: bool) -> None:
+    row = record.run
     if row.report is None:
         raise UsageError(f"run {row.id} has not ended ({row.status}): first wordgrad runs resume {row.id}")
     steps, versions = record.steps, record.versions
@@ -163,7 +206,7 @@ def replay(run: Id, store: Store = None, as_json: AsJson = False) -> None:
     engine_of = main_job.engines(config, settings["engine"], unasked=True)
     job = rebuilt(config, starts, engine_of=engine_of, seed=row.seed)
     with Replay(_path(store), row.id) as again:
-        outcome = carried_out(again, job, Unwatched(), seed=row.seed)
+        outcome = carried_out(again, job, Unwatched(), seed=row.seed, later=later_of(settings, job))
         said = summarised(row.id, outcome, again.usage)
         made, (derived, recorded) = again.found(), again.calls
     # What the report says of calls, tokens and time is counted from the record itself.
@@ -201,20 +244,6 @@ def _require_same(before: object, now: object, *, run: str, place: str = "") -> 
     raise StoreError(f"run {run} comes out otherwise:{place} was recorded as {old}, and is {new} now")
 
 
-def rebuilt(config: Config, starts: Mapping[str, str], *, engine_of: EngineOf, seed: int) -> Job:
-    """The job of a run with the texts that it began with: a prompt's file may have been written since.
-
-    Raises:
-        UsageError: The program has no such variables any more.
-    """
-    job = build(config, engine_of=engine_of, seed=seed)
-    for name, text in starts.items():
-        if name not in job.task.program.parameters:
-            raise UsageError(f"the program changed: it has no variable {name!r}, which the run began with")
-        job.task.program.parameters[name].value = text
-    return job
-
-
 def _budget(database: Database, row: kept.RunRow, given: dict[str, float | None]) -> dict[str, Any]:
     """The limits of a resumed run: those that are given, else those that it had last.
 
@@ -246,8 +275,7 @@ def settings_of(database: Database, row: kept.RunRow) -> Config:
 
 
 def _config(settings: Mapping[str, Any]) -> Config:
-    config = configs.parse(settings["source"], Path(settings["config"]))
-    return config if settings["accept"] is None else config.accepting(settings["accept"])
+    return configs.parse(settings["source"], Path(settings["config"]), settings["changes"])
 
 
 def _path(store: Path | None) -> Path:

@@ -34,6 +34,7 @@ class Run:
         settings: Plain JSON kept with the run.
         resume: The id of a run in `store` to go on with; its seed, name and settings hold.
         secret: What fences are derived from; by default the store's own, which nobody can guess.
+        replies_of: The id of another run in `store` whose replies a new one has, at no cost.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Run:
         settings: Mapping[str, Any] | None = None,
         resume: str | None = None,
         secret: bytes | None = None,
+        replies_of: str | None = None,
     ) -> None:
         if resume is not None and store is None:
             raise UsageError(f"resume={resume!r} needs the store= that keeps the run")
@@ -56,6 +58,8 @@ class Run:
             if resume is None:
                 self.id = runs.open_run(self._database, name=name, seed=seed, settings=settings or {}, secret=secret)
                 self.seed = seed
+                if replies_of is not None:
+                    runs.share_replies(self._database, replies_of, self.id)
             else:
                 row = runs.reopen_run(self._database, resume)
                 self.id, self.seed = row.id, row.seed

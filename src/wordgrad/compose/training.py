@@ -12,17 +12,17 @@ from wordgrad.train import job as jobs
 from wordgrad.train.accept import Decision
 from wordgrad.train.job import Job, Observer, Outcome
 from wordgrad.train.review import Disagreement
-from wordgrad.train.search import Step
+from wordgrad.train.search import Later, Step
 
 
-def carried_out(run: Run, job: Job, observer: Observer, *, seed: int) -> Outcome:
-    """The job's outcome, with all that leads to it kept in the run."""
+def carried_out(run: Run, job: Job, observer: Observer, *, seed: int, later: Later | None = None) -> Outcome:
+    """The job's outcome, with all that leads to it kept in the run; see `job.run()`."""
     watcher = _Journal(run, observer)
     start = {name: str(each.value) for name, each in job.task.program.parameters.items()}
     watcher.keep(start)
     endings = run.noted("ending")
     ended = endings[0]["steps"] if endings else None
-    outcome = jobs.run(job, seed=seed, watcher=watcher, allowance=Allowance(run), ended=ended)
+    outcome = jobs.run(job, seed=seed, watcher=watcher, allowance=Allowance(run), ended=ended, later=later)
     if outcome.found != outcome.end and outcome.status != "unmeasured":
         watcher.keep(outcome.end)
     return outcome

@@ -49,6 +49,12 @@ class History:
             entries.append("\n".join((f"step {past.step}", f"text: {indented(value)}", *asked)))
         return "\n".join(entries)
 
+    def of(self, window: int) -> History:
+        """The same, with another window."""
+        other = History(window)
+        other._past = {name: deque(entries, maxlen=window) for name, entries in self._past.items()}
+        return other
+
     def state_dict(self) -> dict[str, JSON]:
         """Plain JSON."""
         return {

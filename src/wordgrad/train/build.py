@@ -61,16 +61,8 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
         input=config.data.input,
         target=config.data.target,
     )
-    critic, rewriter, search = config.engines.backward, config.engines.optimizer, config.search
-    plan = Plan(
-        steps=search.steps,
-        batch=search.batch,
-        candidates=search.candidates,
-        momentum=search.momentum,
-        strategy=_STRATEGIES[search.strategy](sampling(critic)),
-        critic=engine_of(critic),
-        rewriter=engine_of(rewriter),
-    )
+    rewriter = config.engines.optimizer
+    plan = plan_of(config, critic=engine_of(config.engines.backward), rewriter=engine_of(rewriter))
     with config.blaming("data", "validation"):
         return assembled(
             task,
@@ -82,6 +74,34 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
             engines=[engine_of(table) for table in config.asked.values()],
             scorers=[engine_of(table) for table in config.scoring],
         )
+
+
+def rebuilt(config: Config, starts: Mapping[str, str], *, engine_of: EngineOf, seed: int) -> Job:
+    """The job of a run with the texts that it began with: a prompt's file may have been written since.
+
+    Raises:
+        UsageError: The program has no such variables any more.
+    """
+    job = build(config, engine_of=engine_of, seed=seed)
+    for name, text in starts.items():
+        if name not in job.task.program.parameters:
+            raise UsageError(f"the program changed: it has no variable {name!r}, which the run began with")
+        job.task.program.parameters[name].value = text
+    return job
+
+
+def plan_of(config: Config, *, critic: Engine | str | None, rewriter: Engine | str | None) -> Plan:
+    """The plan that a configuration asks for."""
+    search = config.search
+    return Plan(
+        steps=search.steps,
+        batch=search.batch,
+        candidates=search.candidates,
+        momentum=search.momentum,
+        strategy=_STRATEGIES[search.strategy](sampling(config.engines.backward)),
+        critic=critic,
+        rewriter=rewriter,
+    )
 
 
 def in_pairs(loss: Loss) -> PairwiseLoss | None:

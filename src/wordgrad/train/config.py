@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -203,10 +203,6 @@ class Config(_Table):
         judged = any(each.kind == "rubric" for each in (self.metric, *self.guardrails.values()))
         return (*forward, self.engines.backward) if judged else forward
 
-    def accepting(self, rule: Rule) -> Config:
-        """The same with another rule."""
-        return self.model_copy(update={"accept": self.accept.model_copy(update={"rule": rule})})
-
     def at(self, *keys: str) -> str:
         """Where a key stands, for messages: "wordgrad.toml:12: data.train"."""
         return f"{self._path}:{_line_of(self._source, keys)}: {'.'.join(keys)}"
@@ -220,19 +216,26 @@ class Config(_Table):
             raise UsageError(f"{self.at(*keys)}: {error}") from error
 
 
-def load(path: Path) -> Config:
+def load(path: Path, changes: Mapping[str, Any] | None = None) -> Config:
     """Read a run's TOML file; paths in it are relative to its folder.
+
+    Args:
+        path: The file.
+        changes: Values by key, as "accept.alpha", that hold in place of the file's.
 
     Raises:
         UsageError: It cannot be read, or says something unknown; the message names file, line and key.
     """
-    return parse(files.text(path), path)
+    return parse(files.text(path), path, changes)
 
 
-def parse(source: str, path: Path) -> Config:
+def parse(source: str, path: Path, changes: Mapping[str, Any] | None = None) -> Config:
     """`load()` for a text that came from `path`."""
     try:
-        config = Config.model_validate(tomllib.loads(source))
+        tables = tomllib.loads(source)
+        for key, value in (changes or {}).items():
+            _put(tables, key, value)
+        config = Config.model_validate(tables)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: no TOML: {error}") from error
     except ValidationError as error:
@@ -247,6 +250,15 @@ def parse(source: str, path: Path) -> Config:
             f"{placed.at('engines', 'forward')}: a program of your own brings the engine that answers; remove this"
         )
     return placed
+
+
+def _put(tables: dict[str, Any], key: str, value: object) -> None:
+    *path, last = key.split(".")
+    for name in path:
+        tables = tables.setdefault(name, {})
+        if not isinstance(tables, dict):
+            raise UsageError(f"{key!r} cannot be set: {name!r} is no table")
+    tables[last] = value
 
 
 def _unknown(keys: Sequence[str]) -> str:

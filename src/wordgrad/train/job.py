@@ -20,7 +20,7 @@ from wordgrad.statistics.claim import Claim, claim
 from wordgrad.train.accept import Acceptance, Decision, decide
 from wordgrad.train.evaluate import Measured, Scores, Task
 from wordgrad.train.review import Disagreement
-from wordgrad.train.search import Plan, Search, Step, Watcher
+from wordgrad.train.search import Later, Plan, Search, Step, Watcher
 from wordgrad.types import Engine, Index
 
 Status: TypeAlias = Literal["done", "budget", "unmeasured"]
@@ -125,7 +125,15 @@ class Allowance(Protocol):
         """Refuse inside what would use up so many times as much as was used so far: the end needs it."""
 
 
-def run(job: Job, *, seed: int, watcher: Observer, allowance: Allowance, ended: int | None = None) -> Outcome:
+def run(
+    job: Job,
+    *,
+    seed: int,
+    watcher: Observer,
+    allowance: Allowance,
+    ended: int | None = None,
+    later: Later | None = None,
+) -> Outcome:
     """Score the start on the test rows, search, let the sealed rows decide, score the end on the test rows.
 
     Args:
@@ -135,6 +143,7 @@ def run(job: Job, *, seed: int, watcher: Observer, allowance: Allowance, ended: 
         allowance: Asked before each step.
         ended: The steps after which the search had ended, where its text had met the sealed rows before the run was
             resumed: another one may not.
+        later: Another plan for the last steps.
 
     Raises:
         BudgetExceeded: Spent before even the start was scored.
@@ -148,7 +157,8 @@ def run(job: Job, *, seed: int, watcher: Observer, allowance: Allowance, ended: 
         train=job.splits.train,
         selection=job.division.selection,
         rng=random.Random(seed),  # noqa: S311 - a draw of rows, no secret
-        watcher=_Numbered(watcher, job.plan.steps),
+        watcher=_Numbered(watcher, (job.plan if later is None else later.plan).steps),
+        later=later,
         stop=lambda: len(search.steps) == ended or not allowance.affords(job.step_rows),
     )
     start = search.values
@@ -171,7 +181,7 @@ def run(job: Job, *, seed: int, watcher: Observer, allowance: Allowance, ended: 
         start=start,
         found=search.values,
         end=start,
-        status="done" if len(search.steps) == job.plan.steps else "budget",
+        status="done" if len(search.steps) == search.plan.steps else "budget",
         test_start=test_start,
         test_end=test_start,
         spent=spent,

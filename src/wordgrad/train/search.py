@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,6 +84,16 @@ class Step:
     """Of the race; None where there was no candidate to race."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """Another plan from some step on: what if?"""
+
+    step: int
+    """The first step under it; from 2."""
+    plan: Plan
+    margin: float
+
+
 class Watcher(Protocol):
     """Told what a search is doing."""
 
@@ -110,6 +121,7 @@ class Search:
         rng: Draws batches, and the order of the rows in each race.
         watcher: Told what happens.
         stop: Asked before each step; True ends the search as planned.
+        later: Another plan for the last steps. Its engines are those of the first one.
     """
 
     task: Task
@@ -121,18 +133,26 @@ class Search:
     rng: random.Random
     watcher: Watcher
     stop: Callable[[], bool] = lambda: False
+    later: Later | None = None
     steps: list[Step] = field(default_factory=list)
 
     def run(self) -> Mapping[str, str]:
         """The best values found: the start's where nothing beat it."""
         batches = self._batches()
-        for number in range(1, self.plan.steps + 1):
-            if self.stop():
+        for number in itertools.count(1):
+            if self.later is not None and number == self.later.step:
+                self._change(self.later)
+            if number > self.plan.steps or self.stop():
                 break
             step = self._step(number, next(batches))
             self.steps.append(step)
             self.watcher.step(step)
         return self.values
+
+    def _change(self, later: Later) -> None:
+        self.plan, self.margin = later.plan, later.margin
+        self.optimizer.candidates = later.plan.candidates
+        self.optimizer.history = self.optimizer.history.of(later.plan.momentum)
 
     @property
     def values(self) -> dict[str, str]:

@@ -1,0 +1,89 @@
+"""`wordgrad runs replay ID --set key=value`: what if? A new run that pays only for what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wordgrad.cli import optimize as main_job
+from wordgrad.compose import Budget, Run
+from wordgrad.errors import UsageError
+from wordgrad.store import runs as kept
+from wordgrad.store.runs import default_path
+from wordgrad.train import config as configs
+from wordgrad.train.build import plan_of, rebuilt
+from wordgrad.train.config import Config
+from wordgrad.train.job import Job
+from wordgrad.train.search import Later
+
+_LATER = ("search.", "accept.margin")
+"""What may change between two steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A run, and what is to be otherwise from one of its steps on."""
+
+    record: kept.Record
+    settings: Mapping[str, Any]
+    """Of the run."""
+    step: int
+    changes: Mapping[str, Any]
+    """By key, as "accept.alpha"."""
+
+
+def branch_off(branch: Branch, *, budget: Budget, store: Path | None, as_json: bool, yes: bool) -> None:
+    """Make the new run.
+
+    Raises:
+        UsageError: The run has no such step, or what is set cannot change there.
+    """
+    row, settings = branch.record.run, branch.settings
+    if branch.step > len(branch.record.steps) + 1:
+        raise UsageError(f"run {row.id} made {len(branch.record.steps)} steps: branch from one of them, or the next")
+    if branch.step > 1:
+        wrong = [key for key in branch.changes if not key.startswith(_LATER)]
+        if wrong:
+            raise UsageError(
+                f"--set {wrong[0]}: between two steps only {' and '.join(_LATER)}… can change; leave --from-step out"
+            )
+    new = {**settings, "write": False, "budget": {"calls": budget.calls, "usd": None, "seconds": None}}
+    if branch.step == 1:
+        new["changes"] = {**settings["changes"], **branch.changes}
+    else:
+        new["later"] = {"step": branch.step, "changes": dict(branch.changes)}
+    config = _config(new, new["changes"])
+    console = main_job.screen_console(as_json=as_json)
+    starts = {name: texts[0] for name, texts in branch.record.versions.items()}
+    job = rebuilt(config, starts, engine_of=main_job.engines(config, settings["engine"]), seed=row.seed)
+    later = later_of(new, job)
+    main_job.require_weights(config, settings["engine"], console, yes=yes)
+    path = store or default_path()
+    with Run(path, seed=row.seed, budget=budget, name=f"{row.name}, branch", settings=new, replies_of=row.id) as run:
+        main_job.finish(
+            run, job, config, console=console, seed=row.seed, write=False, as_json=as_json, store=store, later=later
+        )
+    console.print(
+        f"a branch of {row.id}: its sealed rows have been looked at before, so what it says is a hint, and no proof",
+        highlight=False,
+        markup=False,
+    )
+
+
+def later_of(settings: Mapping[str, Any], job: Job) -> Later | None:
+    """The other plan that a branch has for its last steps; None for a run that is no such branch."""
+    later = settings.get("later")
+    if later is None:
+        return None
+    config = _config(settings, {**settings["changes"], **later["changes"]})
+    return Later(
+        step=later["step"],
+        plan=plan_of(config, critic=job.plan.critic, rewriter=job.plan.rewriter),
+        margin=config.accept.margin,
+    )
+
+
+def _config(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
+    return configs.parse(settings["source"], Path(settings["config"]), changes)
