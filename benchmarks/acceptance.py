@@ -56,12 +56,12 @@ It replaces the start only when the test's p value is at most alpha, 5 % by defa
 Because one candidate is tested once, alpha is the whole run's: it does not matter how many proposals there were, nor
 how they came about.
 A row that could not be judged counts for neither text; it is never a zero.
-`wordgrad optimize` does not choose by it yet: it keeps the larger mean, and makes this claim in its report, on the sealed test rows, which the start and the end meet.
-A run that goes on from its end and ends with another text claims nothing more: that text would be the second to meet them.
+A run whose text has met the confirmation rows has ended: a second text would need rows of its own.
+The test rows are for the report; only the start and an accepted text meet them.
 
 What it costs: half of the rows are not searched on, and a true gain that is too small for the rows stays unproved.
-The start is kept then, and `disagreements_needed()` says how many more rows, on which the two texts disagree, would have
-to be labelled.
+The start is kept then, and the run says how many more rows, on which the two texts disagree, would have to be labelled;
+`wordgrad review RUN` shows those that there are, in pairs, blind.
 
 **The test.** For scores of right or wrong: McNemar's exact test, one-sided, on the rows where the two differ.
 For graded scores: the signs of the differences are flipped, in every way or in 9,999 random ways.

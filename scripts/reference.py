@@ -42,7 +42,7 @@ def signature_of(value: object) -> str:
     returned = inspect.Signature.empty if inspect.isclass(value) else Bare(signature.return_annotation)
     parameters = [each.replace(annotation=Bare(each.annotation)) for each in signature.parameters.values()]
     written = str(signature.replace(parameters=parameters, return_annotation=returned))
-    return re.sub(r"<function .*? at 0x[0-9a-f]+>", "…", written)
+    return re.sub(r"<[^=]+? at 0x[0-9a-f]+>", "…", written)
 
 
 class Bare(str):

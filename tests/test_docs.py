@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from project import BETTER, Pupil
 from wordgrad import errors
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +33,24 @@ def test_examples_of_the_testing_page(name: str) -> None:
 
 class TestMyEngine(NAMESPACE["TestMyEngine"]):  # type: ignore[misc]
     """The page's engine keeps the contract."""
+
+
+def test_the_training_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's code, in order, trains its prompt and writes its report."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs/training.md").read_text("utf-8")
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
+    splits = {
+        name: [{"word": f"{name}{number}", "shout": f"{name}{number}".upper()} for number in range(count)]
+        for name, count in (("train", 8), ("validation", 12), ("test", 5))
+    }
+    namespace: dict[str, Any] = {"engine": Pupil(), **splits}
+    exec(compile(code, "docs/training.md", "exec"), namespace)
+
+    assert namespace["prompt"].value == BETTER
+    assert {each.name for each in (tmp_path / "report").iterdir()} == {"report.md", "report.html"}
+    assert namespace["found"].verdict.startswith("nothing to gain")
+    assert list(namespace["guarded"].task.guardrails) == ["short", "no questions"]
 
 
 def test_the_reference_is_up_to_date() -> None:

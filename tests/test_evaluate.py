@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -31,7 +32,8 @@ def test_a_gain_is_towards_the_good_end(higher_is_better: bool) -> None:
     low, high = scores(2.0, 3.0, 1.0, None), scores(4.0, 5.0, 3.0, 5.0)
     better, worse = (high, low) if higher_is_better else (low, high)
     loss = wg.MetricLoss(lambda output, target: 1.0, bounds=(1.0, 5.0), higher_is_better=higher_is_better)
-    found = claim(task(loss).paired(worse, better), rng=random.Random(0))
+    rows = wg.examples([{"word": str(number)} for number in range(4)])
+    found = claim(task(loss).paired(rows, worse, better), rng=random.Random(0))
 
     assert (found.difference, found.better, found.worse, found.n, found.excluded) == (2.0, 3, 0, 3, 1)
 
@@ -42,3 +44,16 @@ def test_rows_are_scored_in_order() -> None:
     rows = wg.examples([{"word": word, "wanted": "a"} for word in ("a", "odd", "b")])
 
     assert task(loss).scores(rows, {"prompt": "Say it."}).values == (1.0, None, 0.0)
+
+
+def test_rows_of_one_case_count_once() -> None:
+    """By their mean, over the rows that both texts were judged on; a row that names no case stands alone."""
+    loss = wg.MetricLoss(lambda output, target: 1.0)
+    rows = wg.examples([{"word": str(number), "customer": each} for number, each in enumerate("aab") for _ in "xx"])
+    alone = wg.examples([{"word": "x", "customer": None}, {"word": "y", "customer": ""}])
+    found = replace(task(loss), by="customer").paired(
+        [*rows, *alone], scores(0, 0, 0, None, 1, 0, 0, 0), scores(1, 0, 1, 1, 1, 1, 1, 0)
+    )
+
+    assert (found.start, found.candidate) == ((0.0, 0.5, 0.0, 0.0), (2 / 3, 1.0, 1.0, 0.0))
+    assert (found.n, found.excluded) == (4, 1)

@@ -181,6 +181,31 @@ def test_any_metric_will_do(kind: str) -> None:
     assert result.decision.claim.difference == (4.0 if kind == "loss" else 1.0)
 
 
+def test_one_set_is_divided() -> None:
+    """Without validation examples one set is divided, the same way whatever the seed, and the result says how."""
+    results = []
+    for seed in (0, 1):
+        prompt, training = trainer(Pupil())
+        results.append(training.fit(words("row", 40), seed=seed))
+        assert prompt.value == BETTER
+
+    assert results[0].rows == "12 rows to learn from, 8 to choose by, 8 sealed to confirm, 12 for the report"
+    tests = [[each.n for each in (result.outcome.gain,) if each] for result in results]
+    assert tests == [[12], [12]]
+
+
+def test_rows_of_one_customer_stay_together_and_count_once() -> None:
+    """Neither the parts nor selection and sealed rows divide a customer, and the claim is on customers."""
+    examples = [{**row, "customer": number // 2} for number, row in enumerate(words("row", 80))]
+    prompt, training = trainer(Pupil(), by="customer")
+    result = training.fit(examples)
+
+    assert prompt.value == BETTER
+    assert result.decision is not None
+    assert result.decision.claim.n == 8
+    assert result.rows == "24 rows to learn from, 16 to choose by, 16 sealed to confirm, 24 for the report"
+
+
 # ---- no labels: a judge
 
 
@@ -433,6 +458,7 @@ def test_a_report_that_cannot_be_written_says_where(tmp_path: Path) -> None:
         ({"validation": VALIDATION[:8]}, "at alpha = 0.05 fewer than 5 can prove nothing: give at least 10 validation"),
         ({"train": [{"word": "a"}]}, "shout"),
         ({"train": []}, "there are no examples"),
+        ({"validation": None, "test": TEST}, "there are test examples and none for validation"),
     ],
 )
 def test_examples_that_cannot_work_are_told(change: Mapping[str, Any], words_: str) -> None:

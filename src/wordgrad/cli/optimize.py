@@ -92,7 +92,9 @@ def prepared(settings: Config, *, as_json: bool, seed: int = 0) -> Prepared:
     console = screen_console(as_json=as_json)
     default = default_engine(settings, console)
     engine_of = engines(settings, default)
-    return Prepared(console, default, engine_of, build(settings, engine_of=engine_of, seed=seed))
+    job = build(settings, engine_of=engine_of, seed=seed)
+    console.print(f"data: {job.rows}", highlight=False, markup=False)
+    return Prepared(console, default, engine_of, job)
 
 
 def screen_console(*, as_json: bool) -> Console:
@@ -170,9 +172,8 @@ def finish(
         else:
             summary(outcome, totals, console)
         if outcome.status == "budget":
-            ended = (
-                f"the budget ended the search after {len(outcome.search.steps)} of {outcome.search.plan.steps} steps"
-            )
+            search = outcome.search
+            ended = f"the budget ended the search after {len(search.steps)} of {search.plan.steps} steps"
             # What has met the sealed rows is the run's end: a second text may not meet them.
             more = "" if outcome.found != outcome.start else f". {_go_on(run_id, larger=True)}"
             console.print(f"{ended}{more}", highlight=False, markup=False)

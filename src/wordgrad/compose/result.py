@@ -17,6 +17,8 @@ from wordgrad.train.job import Outcome, Status
 class Result:
     """What `Trainer.fit()` found, and why it was kept or not. Printed, it says so in words."""
 
+    rows: str
+    """How many examples there were for what, in words."""
     outcome: Outcome
     """All numbers: the search's steps, the scores on test rows."""
     record: Record

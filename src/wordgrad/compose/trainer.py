@@ -22,7 +22,7 @@ from wordgrad.core.module import Module
 from wordgrad.core.variable import Variable
 from wordgrad.data import rows as files
 from wordgrad.data.examples import examples
-from wordgrad.data.split import Splits
+from wordgrad.data.split import Splits, split
 from wordgrad.engines.defaults import resolve
 from wordgrad.errors import UsageError
 from wordgrad.losses.base import Loss
@@ -61,6 +61,8 @@ class Trainer:
         variables: Of a function, by name, in order. A Module has its own.
         input: The column of what is asked.
         target: The column of what is wanted; None where the metric needs none.
+        by: A column whose equal values are one case (a customer, a conversation): its rows stay together, and count
+            once, by their mean.
         guardrails: By name.
         plan: How long the search is, how wide, and who is asked.
         acceptance: What a new text has to show.
@@ -77,6 +79,7 @@ class Trainer:
         variables: Mapping[str, Variable] | None = None,
         input: str = "input",  # noqa: A002 - as the key in [data]
         target: str | None = "target",
+        by: str | None = None,
         guardrails: Mapping[str, Guardrail] | None = None,
         plan: Plan | None = None,
         acceptance: Acceptance | None = None,
@@ -95,12 +98,13 @@ class Trainer:
             },
             input=input,
             target=target,
+            by=by,
         )
 
     def fit(
         self,
         train: object,
-        validation: object,
+        validation: object = None,
         test: object = None,
         *,
         budget: Budget | None = None,
@@ -112,7 +116,8 @@ class Trainer:
         """Search, let sealed validation rows decide, and leave the better texts in the variables.
 
         Args:
-            train: Examples to learn from, as `wordgrad.examples` takes them.
+            train: Examples to learn from, as `wordgrad.examples` takes them. Alone, they are divided as by
+                `wordgrad.split`, in the same way whatever the seed; `Result.rows` says how.
             validation: Examples to choose and to confirm by: half of them, by the seed, are sealed until the end.
             test: Examples for the report alone.
             budget: Limits; what confirming the result takes is held back while the search runs.
@@ -137,12 +142,12 @@ class Trainer:
             with Run(store, seed=seed, budget=budget, name="fit", resume=resume) as run:
                 outcome = carried_out(run, job, observer or Unwatched(), seed=seed)
                 run.note("end", summarised(run.id, outcome, run.usage))
-                return Result(outcome=outcome, record=run.found(), usage=run.usage)
+                return Result(rows=job.rows, outcome=outcome, record=run.found(), usage=run.usage)
 
     async def afit(
         self,
         train: object,
-        validation: object,
+        validation: object = None,
         test: object = None,
         *,
         budget: Budget | None = None,
@@ -170,7 +175,7 @@ class Trainer:
             stopped.set()
 
     def preflight(
-        self, train: object, validation: object, test: object = None, *, seed: int = 0, rows: int | None = None
+        self, train: object, validation: object = None, test: object = None, *, seed: int = 0, rows: int | None = None
     ) -> Checkup:
         """Ask each engine, score the start twice on rows that `fit()` searches on, and say what there is to gain.
 
@@ -194,13 +199,20 @@ class Trainer:
         return preflighted(job, opened, seed=seed, rows=rows).checkup
 
     def _splits(self, train: object, validation: object, test: object) -> Splits:
-        splits = Splits(
-            train=examples(train), validation=examples(validation), test=() if test is None else examples(test)
+        if validation is None and test is not None:
+            raise UsageError("there are test examples and none for validation: give these, or one set that is divided")
+        task = self.task
+        splits = (
+            split(train, by=task.by, input=task.input)
+            if validation is None
+            else Splits(
+                train=examples(train), validation=examples(validation), test=() if test is None else examples(test)
+            )
         )
-        columns = [self.task.input] if self.task.target is None else [self.task.input, self.task.target]
+        columns = [each for each in (task.input, task.target, task.by) if each is not None]
         for rows in (splits.train, splits.validation, splits.test):
             files.require_columns(rows, columns)
-        splits.require_disjoint(self.task.input)
+        splits.require_disjoint(task.input)
         return splits
 
     def _job(self, splits: Splits, seed: int) -> Job:

@@ -111,7 +111,7 @@ def split(
     if min(shares.values()) <= 0 or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
         raise UsageError(f"{train=}, {validation=}, {test=}: give three shares above 0 that add up to 1")
     rows = read(examples)
-    groups = _grouped(rows, None if by is None else lambda row: None if row[by] in (None, "") else _key(row[by]))
+    groups = _grouped(rows, None if by is None else lambda row: unit(row, by))
     dealt = _dealt(groups, [each * len(rows) for each in shares.values()], random.Random(f"split {seed}"))  # noqa: S311 - no secret
     parts = {name: [rows[place] for place in places] for name, places in zip(shares, dealt, strict=True)}
     empty = [name for name, part in parts.items() if not part]
@@ -123,6 +123,11 @@ def split(
     splits = Splits(**parts)
     splits.require_disjoint(input)
     return splits
+
+
+def unit(row: Row, by: str) -> str | None:
+    """What a row has in common with others: the value of a column; None and "" are no value."""
+    return None if row[by] in (None, "") else _key(row[by])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

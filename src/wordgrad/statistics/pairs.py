@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from wordgrad.errors import UsageError
 
@@ -49,7 +50,11 @@ class Pairs:
 
 
 def paired(
-    start: Sequence[float | None], candidate: Sequence[float | None], *, bounds: tuple[float, float] = (0.0, 1.0)
+    start: Sequence[float | None],
+    candidate: Sequence[float | None],
+    *,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    units: Sequence[Hashable] | None = None,
 ) -> Pairs:
     """Two texts' scores, row by row, without the rows that either could not be judged on.
 
@@ -57,6 +62,8 @@ def paired(
         start: Scores of the text that is in use, oriented so that more is better; None for an error, which is no zero.
         candidate: Scores on the same rows, in the same order.
         bounds: The worst and the best score.
+        units: What each row belongs to (a customer, a conversation): rows of one unit count once, by their mean. None
+            where each row stands alone.
 
     Raises:
         UsageError: The two are not of one length, a score is no number or outside the bounds, or these do not rise.
@@ -66,16 +73,16 @@ def paired(
         raise UsageError(
             f"{len(start)} scores of the start and {len(candidate)} of the candidate: score both on the same rows"
         )
-    kept: list[tuple[float, float]] = []
+    kept: dict[Hashable, list[tuple[float, float]]] = {}
     for place, (old, new) in enumerate(zip(start, candidate, strict=True)):
         for of, score in (("start", old), ("candidate", new)):
             check_score(f"row {place}: the {of}'s", score, bounds)
         if old is not None and new is not None:
-            kept.append((float(old), float(new)))
+            kept.setdefault(place if units is None else units[place], []).append((float(old), float(new)))
     return Pairs(
-        start=tuple(old for old, _ in kept),
-        candidate=tuple(new for _, new in kept),
-        excluded=len(start) - len(kept),
+        start=tuple(fmean(old for old, _ in unit) for unit in kept.values()),
+        candidate=tuple(fmean(new for _, new in unit) for unit in kept.values()),
+        excluded=len(start) - sum(map(len, kept.values())),
         bounds=(float(bounds[0]), float(bounds[1])),
     )
 

@@ -9,7 +9,7 @@ from wordgrad.core.value import text_form
 from wordgrad.core.variable import Variable
 from wordgrad.data import rows as files
 from wordgrad.data.rows import Row
-from wordgrad.data.split import Splits, divide
+from wordgrad.data.split import Splits, divide, split, unit
 from wordgrad.errors import UsageError
 from wordgrad.functions.strategies import Fused, PerEdge, PerNode
 from wordgrad.losses.base import Loss
@@ -60,6 +60,7 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
         },
         input=config.data.input,
         target=config.data.target,
+        by=config.data.by,
     )
     rewriter = config.engines.optimizer
     plan = plan_of(config, critic=engine_of(config.engines.backward), rewriter=engine_of(rewriter))
@@ -145,8 +146,12 @@ def assembled(
         seed=seed,
         options=options,
     )
-    # Rows that ask the same stay together.
-    division = divide(splits.validation, seed=seed, group=lambda row: text_form(row[task.input]))
+
+    def case(row: Row) -> str | None:
+        """Rows of one case stay together; else those that ask the same."""
+        return text_form(row[task.input]) if task.by is None else unit(row, task.by)
+
+    division = divide(splits.validation, seed=seed, group=case)
     acceptance.require_rows(len(division.confirmation))
     return Job(
         task=task,
@@ -161,23 +166,31 @@ def assembled(
 
 
 def read_splits(config: Config) -> Splits:
-    """The rows of all files, checked.
+    """The rows of all files, checked; or one file's, divided, in the same way in every run.
 
     Raises:
         UsageError: A file or a column is missing, a file is empty, or a row stands in two splits.
     """
     data = config.data
+    if data.examples is not None:
+        with config.blaming("data", "examples"):
+            return _with_columns(config, split(data.examples, by=data.by, input=data.input))
     found: dict[str, Sequence[Row]] = {}
     for name, path in (("train", data.train), ("validation", data.validation), ("test", data.test)):
         with config.blaming("data", name):
             found[name] = () if path is None else files.read(path)
-    for key, column in (("input", data.input), ("target", data.target)):
-        for rows in found.values():
-            with config.blaming("data", key):
-                files.require_columns(rows, [] if column is None else [column])
-    splits = Splits(**found)
+    splits = _with_columns(config, Splits(**found))
     with config.blaming("data"):
         splits.require_disjoint(data.input)
+    return splits
+
+
+def _with_columns(config: Config, splits: Splits) -> Splits:
+    data = config.data
+    for key, column in (("input", data.input), ("target", data.target), ("by", data.by)):
+        for rows in (splits.train, splits.validation, splits.test):
+            with config.blaming("data", key):
+                files.require_columns(rows, [] if column is None else [column])
     return splits
 
 

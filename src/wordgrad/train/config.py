@@ -80,14 +80,28 @@ class VariableTable(_Table):
 class Data(_Table):
     """Files and columns."""
 
-    train: Path
+    train: Path | None = None
     """Rows to learn from."""
-    validation: Path
+    validation: Path | None = None
     """Rows to choose and to confirm by; half of them, by the run's seed, are sealed until the end."""
     test: Path | None = None
     """Rows for the report alone."""
+    examples: Path | None = None
+    """One file in place of the three: it is divided, in the same way in every run."""
     input: str = "input"
     target: str | None = "target"
+    by: str | None = None
+    """A column whose equal values are one case (a customer, a conversation): its rows stay together, and count once."""
+
+    @model_validator(mode="after")
+    def _files(self) -> Self:
+        if self.examples is None:
+            missing = next((name for name in ("train", "validation") if getattr(self, name) is None), None)
+            if missing is not None:
+                raise ValueError(f"name the file of the {missing} rows, or one file of examples that is divided")
+        elif any((self.train, self.validation, self.test)):
+            raise ValueError("give either examples, which are divided, or train and validation")
+        return self
 
 
 class Known(_Table):
@@ -276,7 +290,7 @@ def _placed(config: Config, path: Path, source: str) -> Config:
     data = config.data.model_copy(
         update={
             name: folder / each
-            for name in ("train", "validation", "test")
+            for name in ("train", "validation", "test", "examples")
             if (each := getattr(config.data, name)) is not None
         }
     )

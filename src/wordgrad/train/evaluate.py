@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from wordgrad import dispatch
 from wordgrad.core.value import Result
 from wordgrad.core.variable import Variable, abandon
 from wordgrad.data.rows import Row
+from wordgrad.data.split import unit
 from wordgrad.errors import NodeError, UsageError, WordgradError
 from wordgrad.losses.base import Loss, Scale
 from wordgrad.statistics.pairs import Pairs, paired
@@ -87,6 +88,8 @@ class Task:
     """The column of what is asked: the judge's context."""
     target: str | None
     """The column of what is wanted; None where the judge needs none."""
+    by: str | None = None
+    """A column whose equal values are one case (a customer, a conversation): its rows count once, by their mean."""
 
     def oriented(self, scores: Scores) -> list[float | None]:
         """The scores, with more as better."""
@@ -97,20 +100,24 @@ class Task:
         """The worst and the best score, as `oriented` gives them."""
         return _bounds(self.scale)
 
-    def paired(self, start: Scores, candidate: Scores) -> Pairs:
+    def paired(self, rows: Sequence[Row], start: Scores, candidate: Scores) -> Pairs:
         """Two texts' scores on the same rows, with more as better."""
-        return _paired(start, candidate, self.scale)
+        return _paired(start, candidate, self.scale, self._units(rows))
 
-    def guarded(self, start: Measured, candidate: Measured) -> dict[str, Guarded]:
+    def guarded(self, rows: Sequence[Row], start: Measured, candidate: Measured) -> dict[str, Guarded]:
         """Both texts by each guardrail."""
+        units = self._units(rows)
         return {
             name: Guarded(
-                pairs=_paired(start.guardrails[name], candidate.guardrails[name], _scale(each.loss)),
+                pairs=_paired(start.guardrails[name], candidate.guardrails[name], _scale(each.loss), units),
                 margin=each.margin,
                 broken=candidate.guardrails[name].failed if each.hard else 0,
             )
             for name, each in self.guardrails.items()
         }
+
+    def _units(self, rows: Sequence[Row]) -> list[Hashable] | None:
+        return None if self.by is None else [unit(row, self.by) or place for place, row in enumerate(rows)]
 
     @property
     def scale(self) -> Scale:
@@ -246,8 +253,8 @@ def _bounds(scale: Scale) -> tuple[float, float]:
     return (low, high) if scale.higher_is_better else (-high, -low)
 
 
-def _paired(start: Scores, candidate: Scores, scale: Scale) -> Pairs:
-    return paired(_oriented(start, scale), _oriented(candidate, scale), bounds=_bounds(scale))
+def _paired(start: Scores, candidate: Scores, scale: Scale, units: Sequence[Hashable] | None) -> Pairs:
+    return paired(_oriented(start, scale), _oriented(candidate, scale), bounds=_bounds(scale), units=units)
 
 
 def _scores(results: Sequence[Result]) -> Scores:

@@ -44,6 +44,17 @@ class Job:
     """Those of them that a score asks."""
 
     @property
+    def rows(self) -> str:
+        """How many rows there are for what, in words."""
+        parts = [
+            f"{len(self.splits.train)} rows to learn from",
+            f"{len(self.division.selection)} to choose by",
+            f"{len(self.division.confirmation)} sealed to confirm",
+            f"{len(self.splits.test) or 'none'} for the report",
+        ]
+        return ", ".join(parts)
+
+    @property
     def step_rows(self) -> int:
         """Program runs of one step, at most."""
         return self.plan.batch + (self.optimizer.candidates + 1) * len(self.division.selection)
@@ -209,8 +220,8 @@ def _finish(job: Job, outcome: Outcome, *, seed: int, watcher: Observer) -> None
     texts = [outcome.start, outcome.found]
     old, new = job.task.measured(sealed, texts, against=outcome.start, progress=progress)
     outcome.decision = decide(
-        job.task.paired(old.target, new.target),
-        job.task.guarded(old, new),
+        job.task.paired(sealed, old.target, new.target),
+        job.task.guarded(sealed, old, new),
         acceptance=job.acceptance,
         by_judge=job.task.pairwise is not None,
         rng=random.Random(f"decision {seed}"),  # noqa: S311 - no secret
@@ -222,11 +233,11 @@ def _finish(job: Job, outcome: Outcome, *, seed: int, watcher: Observer) -> None
     if outcome.test_start is not None:
         watcher.phase("scoring the new text on the sealed test rows", len(test))
         outcome.test_end = job.task.scores(test, outcome.found, progress=progress)
-        pairs = job.task.paired(outcome.test_start, outcome.test_end)
+        pairs = job.task.paired(test, outcome.test_start, outcome.test_end)
         if job.task.pairwise is not None:
             watcher.phase("comparing both texts on the sealed test rows", 2 * len(test))
             old, new = job.task.measured(test, texts, against=outcome.start, progress=progress)
-            pairs = job.task.paired(old.target, new.target)
+            pairs = job.task.paired(test, old.target, new.target)
         outcome.gain = claim(
             pairs,
             rng=random.Random(f"gain {seed}"),  # noqa: S311 - no secret
