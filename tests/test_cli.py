@@ -54,6 +54,7 @@ def test_optimize_reports_one_json_object(project: Project) -> None:
             "accepted": True,
             "proved": True,
             "rule": "strict",
+            "by_judge": False,
             "words": "the new text is better (6 sealed validation rows: better on 6, worse on 0). Were it no better, "
             "chance would do as well once in 64 runs",
             "n": 6,
@@ -88,6 +89,7 @@ def test_optimize_reports_one_json_object(project: Project) -> None:
                 "worse": 0,
                 "excluded": 0,
             },
+            "slices": [],
         },
         "steps": 2,
         "leads": 1,
@@ -168,7 +170,8 @@ def test_the_start_is_kept_where_nothing_is_better(project: Project) -> None:
 
     found = report(project)
 
-    assert (found["accepted"], found["test"]) == (False, {"n": 5, "start": 0.0, "end": 0.0, "gain": None})
+    test: dict[str, object] = found["test"]  # type: ignore[assignment]
+    assert (found["accepted"], test["start"], test["end"], test["gain"]) == (False, 0.0, 0.0, None)
     assert found["variables"] == [{"name": "prompt", "start": START, "found": START, "end": START}]
     assert sum(each.prompt.startswith("test") for each in engine.history) == 5
     assert not {each.prompt for each in engine.history} & set(project.divided().confirmation)
@@ -453,7 +456,7 @@ def test_ctrl_c_ends_calls_in_flight(project: Project) -> None:
 
     assert (child.returncode, again.returncode) == (130, 0)
     assert f"stopped; all is kept. Go on with: wordgrad runs resume {run.id}" in out
-    assert json.loads(report)["test"] == {"n": 5, "start": 1.0, "end": 1.0, "gain": None}
+    assert [json.loads(report)["test"][name] for name in ("n", "start", "end")] == [5, 1.0, 1.0]
     repeated = len(server.requests) - asked - 8  # both steps' batches of 4
     assert 1 <= repeated <= 5
 

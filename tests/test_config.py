@@ -54,8 +54,19 @@ def test_paths_are_relative_to_the_file() -> None:
         ),
         (DATA.replace("[data]", "[dat]"), "run.toml:2: dat: unknown key; did you mean data[?]"),
         (f'{DATA}\n[variables.role]\nrol = "r"\n', "run.toml:8: variables.role.rol: unknown key; did you mean role[?]"),
+        (f"{DATA}\n[search]\nrace = 4\n", "run.toml:8: search.race: unknown key; known: steps, batch, candidates, "),
+        (f'{DATA}\n[accept]\nrule = "loose"\n', "run.toml:8: accept.rule: Input should be 'strict' or 'lenient'"),
+        (f"{DATA}\n[accept]\nalpha = 0\n", "run.toml:8: accept.alpha: Input should be greater than 0"),
+        (f"{DATA}\n[accept]\nmargin = 1\n", "run.toml:8: accept.margin: Input should be less than 1"),
+        (f'{DATA}\n[accept]\nrules = "strict"\n', "run.toml:8: accept.rules: unknown key; did you mean rule[?]"),
+        (f"{DATA}\n[guardrails.brief]\nmargin = 1\n", "run.toml:8: guardrails.brief.margin: Input should be less than"),
+        (f"{DATA}\n[guardrails.brief]\nmargin = -1\n", "run.toml:8: guardrails.brief.margin: Input should be greater"),
+        (
+            f"{DATA}\n[guardrails.brief]\nmargin = 0\nmarg = 1\n",
+            "run.toml:9: guardrails.brief.marg: unknown key; did you mean margin[?]",
+        ),
         (f"{DATA}\n[engines.forward.price]\ninput = 1\n", "engines.forward.price.input: .*did you mean input_usd[?]"),
-        ('[data]\ntrain = "a"\n', "run.toml:1: data.validation: Field required"),
+        ('[data]\ntrain = "a"\n', "run.toml:1: data: name the file of the validation rows"),
         ('data = {train = "a",\n', "run.toml: no TOML: .*line 1"),
         ("", "run.toml:1: data: Field required"),
         ("a = \n", "run.toml: no TOML: .*line 1"),
@@ -83,6 +94,53 @@ def test_a_metric_has_what_its_kind_needs(metric: str, words: str) -> None:
     """A key that would be left out in silence is refused, as one that is missing."""
     with pytest.raises(UsageError, match=words):
         parsed(f"{DATA}\n[metric]\n{metric}\n")
+
+
+@pytest.mark.parametrize(
+    ("guardrail", "words"),
+    [
+        ('kind = "exact"', r"run.toml:7: guardrails.brief.margin: Field required"),
+        ('kind = "function"\nmargin = 0', r'run.toml:7: guardrails.brief: kind = "function" needs function'),
+        ('kind = "rubric"\nmargin = 0.1', r'run.toml:7: guardrails.brief: kind = "rubric" needs rubric'),
+        ("passing = 0.5\nmargin = 0.1", 'guardrails.brief: kind = "exact" takes no passing'),
+        ('margin = 0\n[[guardrails.brief.known]]\noutput = "x"\npasses = true', "guardrails.brief.known: unknown key"),
+    ],
+)
+def test_a_guardrail_has_what_its_kind_needs_and_a_margin(guardrail: str, words: str) -> None:
+    """It is told as a metric is; how much of it may be lost is never a guess."""
+    with pytest.raises(UsageError, match=words):
+        parsed(f"{DATA}\n[guardrails.brief]\n{guardrail}\n")
+
+
+def test_a_configuration_says_what_must_be_shown() -> None:
+    """Strict, one false claim in twenty and two points are what is meant where nothing is said."""
+    silent, said = parsed(DATA).accept, parsed(f'{DATA}\n[accept]\nrule = "lenient"\nalpha = 0.1\nmargin = 0\n').accept
+
+    assert (silent.rule, silent.alpha, silent.margin) == ("strict", 0.05, 0.02)
+    assert (said.rule, said.alpha, said.margin) == ("lenient", 0.1, 0)
+
+
+def test_another_rule_changes_nothing_else() -> None:
+    """What the command line says of the rule leaves the file's alpha, and where the file stands, as they are."""
+    source = f"{DATA}\n[accept]\nalpha = 0.1\n"
+    config = parse(source, Path("folder/run.toml"), {"accept.rule": "lenient"})
+
+    assert (config.accept.rule, config.accept.alpha) == ("lenient", 0.1)
+    assert config.at("accept", "alpha") == "folder/run.toml:8: accept.alpha"
+
+
+def test_test_rows_may_be_left_out() -> None:
+    """The sealed rows decide; the test rows are for the report alone."""
+    assert parsed(DATA.replace('test = "c.jsonl"\n', "")).data.test is None
+
+
+def test_eval_needs_test_rows(project: Project) -> None:
+    """The one command that has nothing else to score says which key is missing."""
+    project.change('test = "test.jsonl"\n', "")
+
+    code, _, err = project.run("eval", project.config)
+
+    assert (code, "wordgrad.toml:17: data: eval scores on test rows: name their file as test" in err) == (2, True)
 
 
 def test_a_program_of_the_users_own_has_its_own_engine() -> None:

@@ -52,6 +52,18 @@ def untyped(callable_: Callable[..., object], *given: object, **named: object) -
     return lambda: callable_(*given, **named)
 
 
+def eight() -> None:
+    """Training with few validation rows, of which half are sealed."""
+    rows = [{"input": f"word {number}", "target": "WORD"} for number in range(12)]
+    trainer = wg.Trainer(
+        lambda variables, row: wg.llm_call(variables["prompt"], row["input"], engine=Model()),
+        lambda output, target: output == target,
+        variables={"prompt": prompt()},
+        plan=wg.Plan(critic=Model()),
+    )
+    trainer.fit(rows[:4], rows[4:])
+
+
 MISTAKES: dict[str, tuple[Callable[[], object], type[WordgradError], list[str]]] = {
     "no role": (lambda: wg.Variable("x", requires_grad=True), UsageError, ["role_description", 'pass ""']),
     "a role that is no text": (
@@ -104,6 +116,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], type[WordgradError], list[str]]]
         ["is no engine", '"local"'],
     ),
     "an address that is none": (lambda: wg.get_engine("openai:m@localhost:80"), UsageError, ["http://host:port/v1"]),
+    "few validation rows": (eight, UsageError, ["give at least 10 validation rows", 'rule = "lenient"']),
     "a metric of one argument": (untyped(wg.MetricLoss, lambda output: 1.0), UsageError, ["(output, target)"]),
     "a metric that says words alone": (
         lambda: wg.MetricLoss(lambda output, target: "good")(model()("q"), "t").value,  # type: ignore[arg-type]

@@ -12,7 +12,9 @@ from wordgrad.cli import steps
 from wordgrad.cli.screen import Screen
 from wordgrad.compose import Totals
 from wordgrad.compose.record import recorded
+from wordgrad.compose.report import markdown
 from wordgrad.core.gradient import Gradient
+from wordgrad.store.runs import Record, RunRow
 from wordgrad.train.search import Step
 
 __all__ = ["project"]
@@ -138,9 +140,12 @@ def test_texts_are_data(console: Console) -> None:
 
 def test_a_step_in_markdown_cannot_leave_its_block() -> None:
     """Texts stand in code blocks that are longer than any fence in them, all feedback included."""
-    lines = steps.markdown(recorded(a_step("Do it.\n````\n# no heading", gradients("a", "```", "c", "d"))))
+    step = recorded(a_step("Do it.\n````\n# no heading", gradients("a", "```", "c", "d")))
+    run = RunRow(id="id", name="name", seed=0, started_at=0.0, status="done", report=None)
 
-    assert lines == [
+    lines = markdown(Record(run=run, steps=[step], versions={}, calls=[], spent=[])).splitlines()
+
+    assert lines[lines.index("## Step 1: a new text leads") : lines.index("## What it took")] == [
         "## Step 1: a new text leads",
         "",
         "```text",
@@ -150,13 +155,18 @@ def test_a_step_in_markdown_cannot_leave_its_block() -> None:
         "### prompt",
         "",
         "`````text",
-        "[-Say-]{+Do+} it.{+\n````\n# no heading+}",
+        "[-Say-]{+Do+} it.{+",
+        "````",
+        "# no heading+}",
         "`````",
         "",
         "### Feedback on prompt",
         "",
         "````text",
-        "• a\n• ```\n• c\n• d",
+        "• a",
+        "• ```",
+        "• c",
+        "• d",
         "````",
         "",
     ]

@@ -241,6 +241,25 @@ def test_a_rubric_compares_in_pairs() -> None:
     assert not any(words_ in asked for asked in judged for words_ in (START, BETTER))
 
 
+def test_a_report_has_the_scores_of_each_kind_of_row(tmp_path: Path) -> None:
+    """By the tags that the metric gives, on the test rows."""
+
+    def scored(output: str, target: str) -> wg.Score:
+        kind = "even" if output[-1] in "02468" else "odd"
+        return wg.Score(float(output == target), tags={"number": kind})
+
+    _, training = trainer(Pupil(), scored)
+    result = training.fit(TRAIN, VALIDATION, TEST)
+    result.save(tmp_path)
+    assert result.record.run.report is not None
+
+    assert result.record.run.report["test"]["slices"] == [
+        {"name": "number: even", "n": 3, "start": 0.0, "end": 1.0},
+        {"name": "number: odd", "n": 2, "start": 0.0, "end": 1.0},
+    ]
+    assert "<td>test, number: even</td><td>3</td><td>0.0%</td><td>100.0%</td>" in (tmp_path / "report.html").read_text()
+
+
 # ---- guardrails
 
 
@@ -446,6 +465,18 @@ def test_a_report_that_cannot_be_written_says_where(tmp_path: Path) -> None:
 
     with pytest.raises(wg.UsageError, match=r"report.* cannot be written"):
         result.save(tmp_path / "report")
+
+
+def test_a_metric_that_misjudges_a_known_output_ends_it_before_anything_is_paid() -> None:
+    """Nothing but the engine's first call was made."""
+    engine = Pupil()
+    _, training = trainer(engine, known=[wg.Known(output="yes", target="YES", passes=True)])
+
+    with pytest.raises(
+        wg.UsageError, match="known: of number 1, 'yes', the metric gives 0, which fails it, and it is kn"
+    ):
+        training.fit(TRAIN, VALIDATION)
+    assert [each.request.purpose for each in engine.history] == ["preflight"]
 
 
 # ---- what cannot work

@@ -157,9 +157,7 @@ class Visit:
         share = min(max(world.differ, abs(gain)), 2 * (1 - parent.true) - gain, 2 * parent.true + gain)
         mended = (share + gain) / 2 / (1 - parent.true)
         broken = (share - gain) / 2 / parent.true
-        right = tuple(
-            draw >= broken if old else draw < mended for old, draw in zip(parent.right, draws, strict=True)
-        )
+        right = tuple(draw >= broken if old else draw < mended for old, draw in zip(parent.right, draws, strict=True))
         return Text(round(parent.true + gain, 9), right)
 
 

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from wordgrad.optim.tgd import TGD as TGD
     from wordgrad.optim.tgd import TextualGradientDescent as TextualGradientDescent
     from wordgrad.train.accept import Acceptance as Acceptance
+    from wordgrad.train.known import Known as Known
     from wordgrad.train.search import Plan as Plan
     from wordgrad.types import Capabilities as Capabilities
     from wordgrad.types import Completion as Completion
@@ -123,6 +124,7 @@ _HOMES = {
     "optim.proposal": ("Proposal", "StepResult"),
     "optim.tgd": ("TGD", "TextualGradientDescent"),
     "train.accept": ("Acceptance",),
+    "train.known": ("Known",),
     "train.search": ("Plan",),
     "types": ("Capabilities", "Completion", "Engine", "Request", "Sampling", "Score"),
 }

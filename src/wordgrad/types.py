@@ -179,6 +179,7 @@ class Score:
     """None: the metric could not judge (an error is not a zero)."""
     feedback: str = ""
     tags: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    """What kind of example it is, as {"language": "fr"}: reports give the scores of each kind."""
 
 
 @dataclass(frozen=True, slots=True)

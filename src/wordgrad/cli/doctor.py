@@ -15,10 +15,11 @@ from wordgrad.cli.screen import Screen, print_json
 from wordgrad.compose import Run
 from wordgrad.compose.preflight import preflighted
 from wordgrad.compose.report import shown
-from wordgrad.store.runs import default_path
+from wordgrad.store.runs import Spent, default_path
 from wordgrad.train import config as configs
-from wordgrad.train.checkup import Checkup, check_metric
-from wordgrad.train.estimate import Part, estimated
+from wordgrad.train.checkup import Checkup
+from wordgrad.train.estimate import Estimate, estimated
+from wordgrad.train.predict import Prediction, predicted
 
 
 def doctor(
@@ -33,20 +34,23 @@ def doctor(
     settings = configs.load(config)
     console, default, engine_of, job = prepared(settings, seed=seed, as_json=as_json)
     require_weights(settings, default, console, yes=yes)
+    spent: list[list[Spent]] = []
 
     @contextmanager
     def opened() -> Generator[tuple[Run, Screen]]:
         name = f"doctor {config.resolve().parent.name}"
         with Run(store or default_path(), seed=seed, name=name) as run, Screen(console, lambda: run.usage) as screen:
             yield run, screen
+            spent.append(run.found().spent)
 
-    found = preflighted(job, opened, seed=seed, rows=rows, check=lambda: check_metric(job, settings))
-    run_takes = estimated(job, settings, engine_of).total
+    found = preflighted(job, opened, seed=seed, rows=rows)
+    bounds = estimated(job, settings, engine_of)
+    likely = predicted(job, found.checkup, spent)
     if as_json:
-        checked = {"known": found.known, "calls": found.calls, "run": run_takes.as_json()}
+        checked = {"known": len(job.known), "calls": found.calls, "run": {**bounds.total.as_json(), **likely.as_json()}}
         print_json({**_as_json(found.checkup), **checked})
     else:
-        _show(found.checkup, found.known, run_takes, console)
+        _show(found.checkup, len(job.known), bounds, likely, console)
 
 
 def _as_json(found: Checkup) -> dict[str, Any]:
@@ -67,10 +71,14 @@ def _as_json(found: Checkup) -> dict[str, Any]:
     }
 
 
-def _show(found: Checkup, known: int, run_takes: Part, console: Console) -> None:
+def _show(found: Checkup, known: int, bounds: Estimate, likely: Prediction, console: Console) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     proved = "no gain of any size" if found.provable is None else f"a gain from {100 * found.provable:.0f} points on"
-    money = "" if run_takes.usd is None else f", US$ {run_takes.usd:,.2f} at most"
+    usd, most_usd = ("" if each is None else f", US$ {each:,.2f}" for each in (likely.usd, likely.most_usd))
+    expected = f"about {likely.calls:,} calls, {likely.tokens:,} tokens{usd}"
+    most = f"19 in 20 take at most {likely.most_calls:,} calls, {likely.most_tokens:,} tokens{most_usd}"
+    # What a program of the user's own asks is bounded by nothing.
+    never = "" if bounds.limit else f"; none takes more than {bounds.total.most:,} calls"
     unjudged = f" ({found.unjudged} could not be judged)" if found.unjudged else ""
     within = f"between {shown(found.interval.low)} and {shown(found.interval.high)} with 95% confidence"
     for name, said in (
@@ -80,7 +88,7 @@ def _show(found: Checkup, known: int, run_takes: Part, console: Console) -> None
         ("headroom", f"{found.failing} of {found.rows} rows fail both times"),
         ("noise", f"{found.unsteady} of {found.rows} rows were scored differently the second time"),
         ("proof", f"{found.sealed} sealed rows prove {proved}, where {found.worse:.0%} of them get worse"),
-        ("a run", f"{run_takes.least:,} to {run_takes.most:,} calls, {run_takes.tokens:,} tokens at most{money}"),
+        ("a run", f"{expected}; {most}{never}"),
     ):
         table.add_row(name, said)
     console.print(table, highlight=False)

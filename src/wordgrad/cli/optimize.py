@@ -24,14 +24,20 @@ from wordgrad.engines.limited import Limited
 from wordgrad.engines.priced import Priced
 from wordgrad.engines.requests import check
 from wordgrad.errors import BudgetExceeded, StoreError, UsageError
+from wordgrad.statistics.power import smallest_gain
 from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
 from wordgrad.train.accept import Rule
 from wordgrad.train.build import EngineOf, build, sampling
+from wordgrad.train.checkup import WORSE
 from wordgrad.train.config import Config, EngineTable, PriceTable
+from wordgrad.train.estimate import estimated
 from wordgrad.train.job import Job
 from wordgrad.train.search import Later
 from wordgrad.types import Engine, Request
+
+_ROWS = 1_000
+"""Sealed rows from which on a gain of 3 points can be proved: how much less takes seconds to find out."""
 
 Settings = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's TOML file.")]
 Store = Annotated[Path | None, typer.Option("--store", help="Where runs are kept.", envvar="WORDGRAD_STORE")]
@@ -61,7 +67,9 @@ def optimize(
     settings = configs.load(config, changes)
     if write:
         require_files(settings)
-    console, default, _, job = prepared(settings, seed=seed, as_json=as_json)
+    console, default, engine_of, job = prepared(settings, seed=seed, as_json=as_json)
+    takes = estimated(job, settings, engine_of).total
+    console.print(f"calls: {takes.least:,} to {takes.most:,}; {_provable(job)}", highlight=False, markup=False)
     require_weights(settings, default, console, yes=yes)
     budget: dict[str, Any] = {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds}
     kept = {
@@ -75,6 +83,14 @@ def optimize(
     name = config.resolve().parent.name
     with Run(store or default_path(), seed=seed, budget=Budget(**budget), name=name, settings=kept) as run:
         finish(run, job, settings, console=console, seed=seed, write=write, as_json=as_json, store=store)
+
+
+def _provable(job: Job) -> str:
+    """What the sealed rows could prove, in words."""
+    least = smallest_gain(min(len(job.division.confirmation), _ROWS), worse=WORSE, alpha=job.acceptance.alpha)
+    if least is None:
+        return "no gain of any size can be proved"
+    return f"a gain of {100 * least:.0f} points is proved four times in five (where {WORSE:.0%} of rows get worse)"
 
 
 class Prepared(NamedTuple):

@@ -20,7 +20,7 @@ from wordgrad.compose.report import gained, shown
 from wordgrad.statistics.claim import Claim
 from wordgrad.store.ledger import Totals
 from wordgrad.train.accept import Decision
-from wordgrad.train.evaluate import Scores
+from wordgrad.train.evaluate import Scores, Slice, slices
 from wordgrad.train.job import Outcome
 from wordgrad.train.review import Disagreement
 from wordgrad.train.search import Step
@@ -134,6 +134,8 @@ def summary(outcome: Outcome, totals: Totals, console: Console) -> None:
         for name, scores in (("start", outcome.test_start), ("end", outcome.test_end)):
             table.add_row(name, *_row(scores, bounds), str(len(outcome.test_start.values)))
         console.print(table)
+        if outcome.test_end is not None:
+            _print_slices(slices(outcome.test_start, outcome.test_end), bounds, console)
     if outcome.gain is not None:
         console.print(_gain(outcome.gain, bounds), highlight=False)
     money = "" if totals.cost_usd is None else f", ${totals.cost_usd:.4f}"
@@ -141,6 +143,12 @@ def summary(outcome: Outcome, totals: Totals, console: Console) -> None:
         f"{totals.calls} calls, {totals.input_tokens + totals.output_tokens:,} tokens, {totals.seconds:.0f} s{money}",
         highlight=False,
     )
+
+
+def _print_slices(found: Sequence[Slice], bounds: tuple[float, float], console: Console) -> None:
+    for each in found:
+        scores = f"{shown(each.start, bounds)} → {shown(each.end, bounds)}"
+        console.print(steps.visible(f"  {each.name}: {scores} of {each.n}"))
 
 
 def _gain(claim: Claim, bounds: tuple[float, float]) -> str:

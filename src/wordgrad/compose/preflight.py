@@ -13,6 +13,7 @@ from wordgrad.engines.preflight import preflight
 from wordgrad.train.checkup import Checkup, checkup
 from wordgrad.train.evaluate import Scores
 from wordgrad.train.job import Job, Observer
+from wordgrad.train.known import hold_against
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +21,6 @@ class Preflighted:
     """What the looks said, and what they took."""
 
     checkup: Checkup
-    known: int
-    """Outputs of known worth that the metric was held against."""
     calls: int
 
 
@@ -31,7 +30,6 @@ def preflighted(
     *,
     seed: int,
     rows: int | None = None,
-    check: Callable[[], int] = lambda: 0,
 ) -> Preflighted:
     """Ask each engine, check the metric, and score the start twice on selection rows: what is sealed stays so.
 
@@ -40,7 +38,6 @@ def preflighted(
         opened: Opens a run; called once for each look, since inside one run the same request has one reply.
         seed: Of the rows that are looked at.
         rows: How many; all where None.
-        check: Holds the metric against outputs of known worth; returns how many there are.
     """
     looked_at = list(job.division.selection)
     random.Random(f"doctor {seed}").shuffle(looked_at)  # noqa: S311 - no secret
@@ -48,11 +45,11 @@ def preflighted(
     with opened() as (run, observer):
         observer.phase("asking each engine once", 1)
         preflight(job.engines)
-        known = check()
+        hold_against(job.task, job.known, where=job.known_at)
         first, calls = _scored(job, looked_at, run, observer, "the start"), run.usage.calls
     with opened() as (run, observer):
         again, calls = _scored(job, looked_at, run, observer, "the start once more"), calls + run.usage.calls
-    return Preflighted(checkup=checkup(job, first, again, seed=seed), known=known, calls=calls)
+    return Preflighted(checkup=checkup(job, first, again, seed=seed), calls=calls)
 
 
 def _scored(job: Job, rows: Sequence[Row], run: Run, observer: Observer, what: str) -> Scores:

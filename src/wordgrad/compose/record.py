@@ -10,6 +10,7 @@ from wordgrad.compose.run import Totals
 from wordgrad.core.gradient import Gradient
 from wordgrad.statistics.claim import Claim
 from wordgrad.train.accept import Decision
+from wordgrad.train.evaluate import slices
 from wordgrad.train.job import Outcome
 from wordgrad.train.search import Step
 
@@ -51,6 +52,7 @@ def summarised(run_id: str, outcome: Outcome, totals: Totals) -> dict[str, objec
             "start": start.mean,
             "end": None if end is None else end.mean,
             "gain": None if gain is None else _claimed(gain),
+            "slices": [] if end is None else [asdict(each) for each in slices(start, end)],
         },
         "steps": len(outcome.search.steps),
         "leads": sum(step.accepted for step in outcome.search.steps),

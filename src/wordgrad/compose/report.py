@@ -178,12 +178,19 @@ def _decision(record: Record) -> Iterator[str]:
     yield _compared("sealed validation", decision, report["bounds"])
     if report["test"] and report["test"]["gain"]:
         yield _compared("test", report["test"]["gain"], report["bounds"])
+        for each in report["test"]["slices"]:
+            means = [shown(each[name], report["bounds"]) for name in ("start", "end")]
+            yield _row([f"test, {each['name']}", str(each["n"]), *means, "", ""])
     yield "</table>"
 
 
 def _compared(name: str, claim: Mapping[str, Any], bounds: Sequence[float]) -> str:
     cells = [name, str(claim["n"]), shown(claim["start"], bounds), shown(claim["candidate"], bounds)]
     cells += [gained(claim["difference"], bounds), gained(claim["low"], bounds)]
+    return _row(cells)
+
+
+def _row(cells: Sequence[str]) -> str:
     return f"<tr>{''.join(f'<td>{_text(each)}</td>' for each in cells)}</tr>"
 
 
@@ -207,8 +214,7 @@ def _plots(record: Record) -> Iterator[str]:
     if tokens:
         yield _figure("Tokens by purpose", bars(tokens))
     head = "<tr><th></th><th>model</th><th>calls</th><th>tokens read</th><th>written</th><th>US$</th></tr>"
-    rows = (f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in each)}</tr>" for each in _spending(record))
-    yield f"<table>{head}{''.join(rows)}</table>"
+    yield f"<table>{head}{''.join(map(_row, _spending(record)))}</table>"
 
 
 def _stepped(step: Mapping[str, Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from wordgrad.train.checkup import Checkup
 from wordgrad.train.evaluate import Guardrail as _Guardrail
 from wordgrad.train.evaluate import Task
 from wordgrad.train.job import Job, Observer, Unwatched
+from wordgrad.train.known import Known
 from wordgrad.train.program import program_of
 from wordgrad.train.review import Disagreement
 from wordgrad.train.search import Plan, Step
@@ -64,6 +65,7 @@ class Trainer:
         by: A column whose equal values are one case (a customer, a conversation): its rows stay together, and count
             once, by their mean.
         guardrails: By name.
+        known: Outputs that are known to be good or bad: the metric is held against them before anything is paid for.
         plan: How long the search is, how wide, and who is asked.
         acceptance: What a new text has to show.
 
@@ -81,11 +83,13 @@ class Trainer:
         target: str | None = "target",
         by: str | None = None,
         guardrails: Mapping[str, Guardrail] | None = None,
+        known: Sequence[Known] = (),
         plan: Plan | None = None,
         acceptance: Acceptance | None = None,
     ) -> None:
         self.plan = plan or Plan()
         self.acceptance = acceptance or Acceptance()
+        self.known = tuple(known)
         called = getattr(program, "__name__", type(program).__name__)
         loss = _scored(metric, "metric")
         self.task = Task(
@@ -218,7 +222,7 @@ class Trainer:
     def _job(self, splits: Splits, seed: int) -> Job:
         critic = resolve(self.plan.critic)
         rewriter = critic if self.plan.rewriter is None else resolve(self.plan.rewriter)
-        return assembled(
+        job = assembled(
             self.task,
             self.plan,
             self.acceptance,
@@ -227,6 +231,7 @@ class Trainer:
             engines=[critic, rewriter],
             scorers=[],
         )
+        return replace(job, known=self.known)
 
     def _taken_up(self, store: Path | str | None, resume: str) -> int:
         """Put the variables where the run began; returns its seed."""

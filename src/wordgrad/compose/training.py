@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from wordgrad.compose.allowance import Allowance
 from wordgrad.compose.record import decided, recorded
-from wordgrad.compose.run import Run
+from wordgrad.compose.run import Replay, Run
 from wordgrad.train import job as jobs
 from wordgrad.train.accept import Decision
 from wordgrad.train.job import Job, Observer, Outcome
@@ -21,6 +21,9 @@ def carried_out(run: Run, job: Job, observer: Observer, *, seed: int, later: Lat
     start = {name: str(each.value) for name, each in job.task.program.parameters.items()}
     watcher.keep(start)
     endings = run.noted("ending")
+    if isinstance(run, Replay):
+        # A run that was not resumed after its end has all calls of the step in which its budget ended.
+        del endings[:1]
     ended = endings[0]["steps"] if endings else None
     outcome = jobs.run(job, seed=seed, watcher=watcher, allowance=Allowance(run), ended=ended, later=later)
     if outcome.found != outcome.end and outcome.status != "unmeasured":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
 
 from pydantic import BaseModel
 
@@ -47,6 +48,8 @@ class Result:
     score: float | None = None
     passed: bool | None = None
     """For a loss: whether the example passes; None where the loss has no score."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """For a loss: the kind of the example, as its metric said."""
     failure: str | None = None
     """The annotated message of a failed Python function; `value` is then what an agent would observe."""
     calls: tuple[EngineCall, ...] = ()

@@ -103,7 +103,13 @@ def _stored(identity: Identity, result: Result) -> JSON:
             f"{identity.name} returned a {type(result.value).__name__}, which a run cannot record: return JSON, a "
             "dataclass or a pydantic model, or declare it pure=True if its result depends on its inputs only"
         ) from error
-    return {"value": value, "failure": result.failure, "score": result.score, "passed": result.passed}
+    return {
+        "value": value,
+        "failure": result.failure,
+        "score": result.score,
+        "passed": result.passed,
+        "tags": dict(result.tags),
+    }
 
 
 def _restored(stored: Any) -> Result:  # noqa: ANN401 - the JSON that _stored made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Hashable, Sequence
+from collections.abc import Awaitable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,14 +110,14 @@ class Loss(ABC):
     def judge(self, case: Case, node: Node) -> Result | Awaitable[Result]:
         """The judgement of one case: its words as the value, and its score."""
 
-    def judged(self, words: str, score: float | None) -> Result:
+    def judged(self, words: str, score: float | None, tags: Mapping[str, str] | None = None) -> Result:
         """A judgement, with whether it passes.
 
         Raises:
             UsageError: The score is outside the bounds.
         """
         passed = None if score is None or self.scale is None else self.scale.passes(score)
-        return Result(value=words, score=score, passed=passed)
+        return Result(value=words, score=score, passed=passed, tags=dict(tags or {}))
 
 
 def judgement(

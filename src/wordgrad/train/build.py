@@ -21,6 +21,7 @@ from wordgrad.train.accept import Acceptance
 from wordgrad.train.config import Config, EngineTable, GuardrailTable, MetricTable, VariableTable
 from wordgrad.train.evaluate import Guardrail, Task
 from wordgrad.train.job import Job
+from wordgrad.train.known import Known
 from wordgrad.train.program import OnePrompt, Program, load_attribute, of_user
 from wordgrad.train.search import Plan
 from wordgrad.types import Engine, Sampling
@@ -64,8 +65,8 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
     )
     rewriter = config.engines.optimizer
     plan = plan_of(config, critic=engine_of(config.engines.backward), rewriter=engine_of(rewriter))
-    with config.blaming("data", "validation"):
-        return assembled(
+    with config.blaming("data", "validation" if config.data.examples is None else "examples"):
+        job = assembled(
             task,
             plan,
             Acceptance(**config.accept.model_dump()),
@@ -75,6 +76,15 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
             engines=[engine_of(table) for table in config.asked.values()],
             scorers=[engine_of(table) for table in config.scoring],
         )
+    return replace(job, known=_known(config), known_at=config.at("metric", "known"))
+
+
+def _known(config: Config) -> list[Known]:
+    known = config.metric.known
+    blind = [number for number, each in enumerate(known, start=1) if each.target is None]
+    if blind and config.data.target is not None and config.metric.kind != "rubric":
+        raise UsageError(f"{config.at('metric', 'known')}: number {blind[0]} needs a target, as the rows have one")
+    return [Known(**each.model_dump()) for each in known]
 
 
 def rebuilt(config: Config, starts: Mapping[str, str], *, engine_of: EngineOf, seed: int) -> Job:

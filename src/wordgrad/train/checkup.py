@@ -5,15 +5,12 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from wordgrad.core.variable import Variable
-from wordgrad.errors import UsageError
 from wordgrad.statistics.betting import Interval, mean_interval
 from wordgrad.statistics.power import smallest_gain
-from wordgrad.train.config import Config
-from wordgrad.train.evaluate import Scores, settled
+from wordgrad.train.evaluate import Scores
 from wordgrad.train.job import Job
 
-_WORSE = 0.05
+WORSE = 0.05
 """The share of rows that a better text is taken to score lower, where so many pass."""
 
 
@@ -81,7 +78,7 @@ def checkup(job: Job, first: Scores, again: Scores, *, seed: int) -> Checkup:
     judged = [(old, new, one, two) for old, new, one, two in both if old is not None and new is not None]
     scores = [old for old, *_ in judged]
     failing = sum(not one and not two for *_, one, two in judged)
-    worse = min(_WORSE, 1 - failing / len(judged)) if judged else _WORSE
+    worse = min(WORSE, 1 - failing / len(judged)) if judged else WORSE
     sealed = len(job.division.confirmation)
     return Checkup(
         rows=len(judged),
@@ -95,35 +92,3 @@ def checkup(job: Job, first: Scores, again: Scores, *, seed: int) -> Checkup:
         worse=worse,
         provable=smallest_gain(sealed, worse=worse, alpha=job.acceptance.alpha),
     )
-
-
-def check_metric(job: Job, config: Config) -> int:
-    """Hold the metric against the outputs that the configuration knows to be good or bad; returns how many these are.
-
-    Raises:
-        UsageError: It passes a bad one, fails a good one, or cannot judge one; the message names it.
-    """
-    known = config.metric.known
-    blind = [
-        number
-        for number, each in enumerate(known, start=1)
-        if each.target is None and job.task.target is not None and config.metric.kind != "rubric"
-    ]
-    if blind:
-        raise UsageError(f"{config.at('metric', 'known')}: number {blind[0]} needs a target, as the rows have one")
-    judged = [
-        job.task.loss(Variable(each.output, "an output"), each.target, context=each.input, example=f"known {number}")
-        for number, each in enumerate(known, start=1)
-    ]
-    results = settled(judged, progress=lambda _, __: None)
-    for number, (each, result) in enumerate(zip(known, results, strict=True), start=1):
-        which = f"{config.at('metric', 'known')}: of number {number}, {each.output!r}, the metric"
-        if result.score is None:
-            raise UsageError(f"{which} gives no score: mend it")
-        if bool(result.passed) != each.passes:
-            does, worth = ("passes it", "bad") if result.passed else ("fails it", "good")
-            raise UsageError(
-                f"{which} gives {result.score:g}, which {does}, and it is known to be {worth}: mend the metric, or "
-                f"write passes = {str(result.passed).lower()}"
-            )
-    return len(known)

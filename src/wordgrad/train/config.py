@@ -104,8 +104,8 @@ class Data(_Table):
         return self
 
 
-class Known(_Table):
-    """An output whose worth is known: `wordgrad doctor` holds the metric against it."""
+class KnownTable(_Table):
+    """An output whose worth is known: the metric is held against it before anything is paid for."""
 
     output: str
     target: Any = None
@@ -146,7 +146,7 @@ _KEYS = {
 class MetricTable(_Scored):
     """How an output is scored from 0 to 1: a built-in comparison, your own function, or a rubric for a judge."""
 
-    known: tuple[Known, ...] = ()
+    known: tuple[KnownTable, ...] = ()
 
 
 class GuardrailTable(_Scored):

@@ -68,7 +68,7 @@ def estimated(job: Job, config: Config, engine_of: EngineOf) -> Estimate:
     """
     plan, test = job.plan, len(job.splits.test)
     engines, own = config.engines, config.program is not None
-    rows = _distinct(job.splits.test or job.division.confirmation, job.task.input) + _learned(job)
+    rows = distinct(job.splits.test or job.division.confirmation, job.task.input) + _learned(job)
     most = (test or len(job.division.confirmation)) + plan.steps * job.step_rows + job.final_rows
     answer = 0 if own else engines.forward.max_tokens
     asked = _asked(job, engine_of(engines.backward if own else engines.forward))
@@ -86,7 +86,7 @@ def estimated(job: Job, config: Config, engine_of: EngineOf) -> Estimate:
         _part(
             "rewrites",
             0,
-            2 * plan.steps * job.optimizer.candidates,
+            2 * plan.steps * job.optimizer.candidates * len(job.task.program.parameters),
             records,
             engines.optimizer,
             engine_of(engines.optimizer),
@@ -106,7 +106,7 @@ def estimated(job: Job, config: Config, engine_of: EngineOf) -> Estimate:
     return Estimate(parts=tuple(parts), limit=limit if own else "")
 
 
-def _distinct(rows: Sequence[Row], column: str) -> int:
+def distinct(rows: Sequence[Row], column: str) -> int:
     """Rows that ask something else: in a run the same request is paid once."""
     return len({json.dumps(row[column], sort_keys=True) for row in rows})
 
@@ -115,7 +115,7 @@ def _learned(job: Job) -> int:
     """Training rows that the batches ask about at least: later passes may ask the same again."""
     train = job.splits.train
     drawn = min(job.plan.steps, len(train) // job.plan.batch) * job.plan.batch
-    repeated = len(train) - _distinct(train, job.task.input)
+    repeated = len(train) - distinct(train, job.task.input)
     return max(0, drawn - repeated)
 
 

@@ -32,6 +32,8 @@ class Scores:
 
     values: tuple[float | None, ...]
     passed: tuple[bool, ...]
+    tags: tuple[Mapping[str, str], ...] = ()
+    """The kind of each row, where the metric says it."""
 
     @property
     def mean(self) -> float | None:
@@ -44,9 +46,37 @@ class Scores:
         """Rows that were judged and do not pass."""
         return sum(self.broke(row) for row in range(len(self.values)))
 
+    def of(self, rows: Sequence[int]) -> Scores:
+        """The scores of these rows alone."""
+        return Scores(values=tuple(self.values[row] for row in rows), passed=tuple(self.passed[row] for row in rows))
+
     def broke(self, row: int) -> bool:
         """Whether a row was judged and does not pass."""
         return self.values[row] is not None and not self.passed[row]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """Rows of one kind, under two texts."""
+
+    name: str
+    """"language: fr"."""
+    n: int
+    start: float | None
+    """The mean; None where no row could be judged."""
+    end: float | None
+
+
+def slices(start: Scores, end: Scores) -> list[Slice]:
+    """The scores of each kind of row, by the tags that the metric gave under the start; in the order of first rows."""
+    rows: dict[str, list[int]] = {}
+    for row, tags in enumerate(start.tags):
+        for name, value in tags.items():
+            rows.setdefault(f"{name}: {value}", []).append(row)
+    return [
+        Slice(name=name, n=len(places), start=start.of(places).mean, end=end.of(places).mean)
+        for name, places in rows.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +291,7 @@ def _scores(results: Sequence[Result]) -> Scores:
     return Scores(
         values=tuple(each.score for each in results),
         passed=tuple(bool(each.passed) for each in results),
+        tags=tuple(each.tags for each in results),
     )
 
 

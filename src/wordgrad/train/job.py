@@ -19,6 +19,7 @@ from wordgrad.optim.base import Optimizer
 from wordgrad.statistics.claim import Claim, claim
 from wordgrad.train.accept import Acceptance, Decision, decide
 from wordgrad.train.evaluate import Measured, Scores, Task
+from wordgrad.train.known import Known, hold_against
 from wordgrad.train.review import Disagreement
 from wordgrad.train.search import Later, Plan, Search, Step, Watcher
 from wordgrad.types import Engine, Index
@@ -42,6 +43,10 @@ class Job:
     """Who answers, criticises and rewrites; a program of the user's own has its own to answer."""
     scorers: Sequence[Engine]
     """Those of them that a score asks."""
+    known: Sequence[Known] = ()
+    """Outputs that the metric is held against before anything is paid for."""
+    known_at: str = "known"
+    """Where these stand, for messages."""
 
     @property
     def rows(self) -> str:
@@ -157,6 +162,7 @@ def run(
         later: Another plan for the last steps.
 
     Raises:
+        UsageError: The metric misjudges an output whose worth is known.
         BudgetExceeded: Spent before even the start was scored.
         EngineError: A service failed.
     """
@@ -175,6 +181,7 @@ def run(
     start = search.values
     watcher.phase("asking each engine once", 1)
     preflight(job.engines)
+    hold_against(job.task, job.known, where=job.known_at)
     # Without test rows the sealed ones tell what scoring takes: these replies are used again when they decide.
     opening = job.splits.test or job.division.confirmation
     watcher.phase(f"scoring the start on the sealed {'test' if job.splits.test else 'validation'} rows", len(opening))

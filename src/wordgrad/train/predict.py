@@ -1,0 +1,362 @@
+"""What a run will likely take, after two looks at its start."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import BaseModel
+
+from wordgrad import prompts
+from wordgrad.core.value import text_form
+from wordgrad.engines.defaults import resolve
+from wordgrad.functions.strategies import Fused, PerEdge
+from wordgrad.losses.judge import JudgeLoss
+from wordgrad.prompts import Judged, NodeReply, Part, Prompt, Step, Verdict, Work
+from wordgrad.train.checkup import Checkup
+from wordgrad.train.estimate import distinct
+from wordgrad.train.job import Job
+from wordgrad.train.program import OnePrompt
+from wordgrad.types import Engine, Sampling
+
+_TOKEN_CHARS = 4
+_WORDS_TOKENS = 20
+"""The words of a metric on one row, beside its objective and the target."""
+_VERDICT_TOKENS = 60
+_RECORD_TOKENS = 30
+_REWRITE_TOKENS = 100
+_BLOCK = 8
+"""Of a race, as `statistics.racing` has it."""
+_LONGER = 2.0
+_AGAIN = 1.1
+_SURE = 0.95
+
+
+class Spending(Protocol):
+    """What calls for one purpose took."""
+
+    @property
+    def purpose(self) -> str:
+        """As in a `Request`."""
+
+    @property
+    def calls(self) -> int:
+        """Attempts."""
+
+    @property
+    def input_tokens(self) -> int:
+        """Read."""
+
+    @property
+    def output_tokens(self) -> int:
+        """Written."""
+
+    @property
+    def cost_usd(self) -> float | None:
+        """None where a price is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What a run will likely take, and what 95 % of runs should stay below."""
+
+    calls: int
+    tokens: int
+    usd: float | None
+    """None where a price is not known."""
+    most_calls: int
+    most_tokens: int
+    most_usd: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            "expected": {"calls": self.calls, "tokens": self.tokens, "usd": self.usd},
+            "bound": {"calls": self.most_calls, "tokens": self.most_tokens, "usd": self.most_usd},
+        }
+
+
+def predicted(job: Job, found: Checkup, looks: Sequence[Sequence[Spending]]) -> Prediction:
+    """What the run takes, if its rows are like those that were looked at.
+
+    Measured: model calls, tokens and money of a row, those of its judge, and the share of rows that fail. Where none
+    does, nothing more is expected: the calls are exact if the training rows pass too. A pair is judged for as much as
+    one answer.
+
+    Expected: later steps find half as many failing rows as the first. A race scores its first block, and of the other
+    rows a half, or 4 / sqrt(rows) where that is less; docs/statistics.md has simulations. Then some new text meets the
+    sealed rows, and in every second run the test rows.
+
+    Not seen, so by rule, at four characters a token: a critic reads its prompt's fixed text, what the row's calls read
+    and wrote, and the judge's words; it writes 60 tokens on a part, as the examples in its prompt do. `fused` asks one
+    for a failing row, `per_node` one for each of the row's calls, `per_edge` one for each input that these have in a
+    chain. A rewriter reads its prompt's fixed text, the present text and 30 tokens for each failing row; it writes the
+    text and 100 tokens more, which a row then reads too. Nobody writes more than max_tokens.
+
+    Bound: so many training rows fail as in 95 % of draws, by what the looks allow, and as many steps as they can keep
+    busy rewrite. Races are scored to their end, and the new text is accepted. Critics and rewriters write twice as much
+    as the rule says, and every tenth is asked again. A row takes 1 / sqrt(rows looked at) more than was measured.
+
+    Args:
+        job: What would be run.
+        found: What the looks said.
+        looks: What both took, by purpose, in order; the first asked each engine once.
+    """
+    first, again = looks
+    # What the run asks once as well: each engine, and a judge on known outputs.
+    once = _sum([*map(_measured, _beside(first)), *(_measured(each).times(-1) for each in _beside(again))])
+    looked_at, failing = found.rows + found.unjudged, found.failing + found.flipped / 2
+    share = failing / found.rows if found.rows else 1.0
+    drawn = _most_failing(failing, found.rows, job.plan.steps * job.plan.batch)
+    likely = _sum([once, _taken(job, again, looked_at, _likely(job, share))])
+    most = _sum([once, _taken(job, again, looked_at, _most(job, drawn), longer=_LONGER, again=_AGAIN)])
+    return Prediction(
+        calls=round(likely.calls),
+        tokens=round(likely.tokens),
+        usd=_known(likely.usd),
+        most_calls=math.ceil(max(likely.calls, most.calls)),
+        most_tokens=math.ceil(max(likely.tokens, most.tokens)),
+        most_usd=_known(max(likely.usd, most.usd)),
+    )
+
+
+def _beside(look: Sequence[Spending]) -> list[Spending]:
+    """What is not asked by the program."""
+    return [each for each in look if each.purpose != "forward"]
+
+
+class _Cost(NamedTuple):
+    calls: float
+    tokens: float
+    usd: float
+    """Not a number where a price is not known."""
+
+    def times(self, count: float) -> _Cost:
+        return _Cost(count * self.calls, count * self.tokens, count * self.usd)
+
+
+class _Course(NamedTuple):
+    """How often a run does what it pays for."""
+
+    scored: float
+    """Rows on which the start, or the present text, is scored alone."""
+    met: float
+    """Rows on which it is compared with rewrites."""
+    longer: float
+    """Rows that meet a rewrite."""
+    reported: float
+    """Of them, those that meet it for the report."""
+    raced: float
+    """Rows scored in races."""
+    sealed: float
+    """Rows scored at the end, by the target and all guardrails."""
+    failing: float
+    """Rows that critics are asked about."""
+    steps: float
+    """Steps that rewrite."""
+
+
+def _likely(job: Job, share: float) -> _Course:
+    """The expected course, where such a share of rows fails at the start."""
+    plan, candidates = job.plan, job.optimizer.candidates
+    learns = 1 - (1 - share) ** (plan.steps * plan.batch)
+    busy = [1 - (1 - each) ** plan.batch for each in (share, *[share / 2] * (plan.steps - 1))]
+    race, rewriting = _race(len(job.division.selection)), sum(busy)
+    opening, confirmation = _opening(job), len(job.division.confirmation)
+    # A text that changed meets even those training rows anew that an earlier pass has shown.
+    batches = learns * plan.steps * plan.batch + (1 - learns) * _batches(job)
+    kept = confirmation if job.splits.test else 0  # without test rows the start has met the sealed ones
+    return _Course(
+        scored=opening + batches,
+        met=busy[0] * race + learns * kept,
+        longer=rewriting * candidates * race + learns * (confirmation + len(job.splits.test) / 2),
+        reported=learns * len(job.splits.test) / 2,
+        raced=(rewriting * candidates + busy[0]) * race,
+        sealed=learns * 2 * confirmation,
+        failing=plan.batch * share * (1 + (plan.steps - 1) / 2),
+        steps=rewriting,
+    )
+
+
+def _most(job: Job, failing: int) -> _Course:
+    """The longest course, where so many of the training rows that are drawn fail."""
+    plan, selection, confirmation = job.plan, len(job.division.selection), len(job.division.confirmation)
+    steps = min(plan.steps, failing)
+    learns = min(1, steps)
+    raced = steps * job.optimizer.candidates * selection
+    kept = confirmation if job.splits.test else 0
+    return _Course(
+        scored=_opening(job) + plan.steps * plan.batch,
+        met=learns * (selection + kept),
+        longer=raced + learns * (confirmation + len(job.splits.test)),
+        reported=learns * len(job.splits.test),
+        raced=raced + learns * selection,
+        sealed=learns * 2 * confirmation,
+        failing=failing,
+        steps=steps,
+    )
+
+
+def _opening(job: Job) -> int:
+    return distinct(job.splits.test or job.division.confirmation, job.task.input)
+
+
+def _batches(job: Job) -> float:
+    """Different training rows that the batches draw, on average: each pass shuffles anew, and leaves some out."""
+    rows, size = len(job.splits.train), job.plan.batch
+    passes, rest = divmod(job.plan.steps, rows // size)
+    unseen = (1 - rows // size * size / rows) ** passes * (1 - rest * size / rows)
+    return distinct(job.splits.train, job.task.input) * (1 - unseen)
+
+
+def _race(rows: int) -> float:
+    """Rows on which each entrant of a race is scored, on average."""
+    block = min(rows, max(rows // 10, _BLOCK))
+    return block + (rows - block) * min(0.5, 4 / math.sqrt(rows))
+
+
+def _most_failing(failing: float, rows: int, drawn: int) -> int:
+    """So many of `drawn` rows fail in 95 % of draws at most, where `failing` of `rows` did: beta-binomial, Jeffreys."""
+    chance = 0.0
+    for count in range(drawn):
+        ways = math.lgamma(drawn + 1) - math.lgamma(count + 1) - math.lgamma(drawn - count + 1)
+        after = _log_beta(failing + count + 0.5, rows - failing + drawn - count + 0.5)
+        chance += math.exp(ways + after - _log_beta(failing + 0.5, rows - failing + 0.5))
+        if chance >= _SURE:
+            return count
+    return drawn
+
+
+def _log_beta(one: float, other: float) -> float:
+    return math.lgamma(one) + math.lgamma(other) - math.lgamma(one + other)
+
+
+def _taken(
+    job: Job, look: Sequence[Spending], rows: int, course: _Course, *, longer: float = 1.0, again: float = 1.0
+) -> _Cost:
+    """What a course costs.
+
+    Args:
+        job: What would be run.
+        look: What a look at so many `rows` took.
+        rows: At least 1.
+        course: What is done.
+        longer: Times the tokens that the rules have a reply write.
+        again: Calls for one reply of a critic or rewriter.
+    """
+    doubt = 1 if longer == 1 else 1 + 1 / math.sqrt(rows)
+    answers = _sum(_measured(each) for each in look if each.purpose == "forward").times(1 / rows)
+    judge = _sum(map(_measured, _beside(look))).times(1 / rows)
+    asked, judged = course.scored + course.met + course.longer, course.scored + course.longer
+    # In pairs, a text is not judged against itself, and rows for the report are judged twice.
+    judged += course.met if job.task.pairwise is None else course.reported
+    scoring = _sum([answers.times(asked), judge.times(judged)])
+    grown, rewrite = _rewrites(job, course.failing / course.steps if course.steps else 0.0, longer)
+    return _sum(
+        [
+            _Cost(scoring.calls, doubt * scoring.tokens, doubt * scoring.usd),
+            _Cost(0, grown, grown * _reading_usd(job, answers)).times(course.longer),
+            _critics(job, look, answers, longer).times(again * course.failing),
+            rewrite.times(again * course.steps * job.optimizer.candidates),
+            *_guardrails(job, answers, course, longer),
+        ]
+    )
+
+
+def _critics(job: Job, look: Sequence[Spending], answers: _Cost, longer: float) -> _Cost:
+    """All critics of one failing row."""
+    strategy, loss, (*_, critic, _) = job.plan.strategy, job.task.loss, job.engines
+    calls = max(1.0, answers.calls)
+    edges = 2 * calls - 1
+    words = [each for each in look if each.purpose == "judge" and each.calls]
+    said = sum(each.output_tokens / each.calls for each in words) or _tokens(loss.objective) + _WORDS_TOKENS
+    judged = Judged(objective=loss.objective, feedback="")
+    step = Step(description="", parts=(Part(label="P1", role="system prompt", text=""),), output="")
+    form: type[BaseModel] = NodeReply
+    if isinstance(strategy, Fused):
+        asked, parts, seen = 1.0, float(len(job.task.program.parameters)), 1.0
+        prompt = prompts.critic_trace([step], judged)
+    elif isinstance(strategy, PerEdge):
+        asked, parts, seen = edges, edges, edges / calls
+        prompt, form = prompts.critic_edge(step, judged, asked="P1"), Verdict
+    else:
+        asked, parts, seen = calls, edges, 1.0
+        prompt = prompts.critic_node(step, judged)
+    fixed = _told(prompt)
+    if not critic.capabilities.schema:
+        fixed += _tokens(prompts.in_words(prompts.schema_of(form)))
+    read = asked * (fixed + said + _target_tokens(job)) + seen * answers.tokens
+    limit = getattr(strategy, "options", Sampling()).max_tokens
+    return _paid(asked, read, min(parts * _VERDICT_TOKENS * longer, asked * limit), critic)
+
+
+def _rewrites(job: Job, failing: float, longer: float) -> tuple[float, _Cost]:
+    """By how many tokens one candidate's texts are longer than the present ones, and what writing them takes."""
+    optimizer, rewriter = job.optimizer, job.engines[-1]
+    limit = math.inf if optimizer.options is None else optimizer.options.max_tokens
+    grown, costs = 0.0, []
+    for each in job.task.program.parameters.values():
+        work = Work(value=each.text, role=each.role_description, records=())
+        text = _tokens(each.text)
+        records = min(failing * _RECORD_TOKENS * longer, optimizer.feedback_tokens)
+        # Past steps are shown as they were: a text, and what was asked for.
+        past = job.plan.momentum * (text + records)
+        wrote = min(text + _REWRITE_TOKENS * longer, limit)
+        read = _told(prompts.rewrite(work, as_json=rewriter.capabilities.schema).prompt) + records + past
+        grown += max(0.0, wrote - text)
+        costs.append(_paid(1, read, wrote, rewriter))
+    return grown, _sum(costs)
+
+
+def _guardrails(job: Job, answers: _Cost, course: _Course, longer: float) -> Iterable[_Cost]:
+    """The judges of guardrails, which the looks did not ask: hard ones in races too, all at the end."""
+    for each in job.task.guardrails.values():
+        if isinstance(each.loss, JudgeLoss):
+            judge = job.engines[-2] if each.loss.engine is None else resolve(each.loss.engine)
+            read = _told(prompts.judge_score(each.loss.objective, output="")) + answers.tokens + _target_tokens(job)
+            wrote = min(_VERDICT_TOKENS * longer, each.loss.options.max_tokens)
+            yield _paid(1, read, wrote, judge).times(course.sealed + (course.raced if each.hard else 0))
+
+
+def _reading_usd(job: Job, answers: _Cost) -> float:
+    """Dollars for a token more in a prompt; of a program of the user's own what its tokens cost on average."""
+    program = job.task.program
+    if isinstance(program, OnePrompt):
+        return math.nan if program.engine.price is None else program.engine.price.input_usd / 1_000_000
+    return answers.usd / answers.tokens if answers.tokens else 0.0
+
+
+def _target_tokens(job: Job) -> float:
+    """Of a row's target, on average."""
+    column, rows = job.task.target, job.splits.train
+    return 0.0 if column is None else sum(_tokens(text_form(row[column])) for row in rows) / len(rows)
+
+
+def _paid(calls: float, read: float, wrote: float, engine: Engine) -> _Cost:
+    """Calls that together read and write so much."""
+    price = engine.price
+    usd = math.nan if price is None else (read * price.input_usd + wrote * price.output_usd) / 1_000_000
+    return _Cost(calls, read + wrote, usd)
+
+
+def _measured(each: Spending) -> _Cost:
+    usd = math.nan if each.cost_usd is None else each.cost_usd
+    return _Cost(each.calls, each.input_tokens + each.output_tokens, usd)
+
+
+def _sum(costs: Iterable[_Cost]) -> _Cost:
+    return _Cost(*(sum(each) for each in zip(_Cost(0, 0, 0.0), *costs, strict=True)))
+
+
+def _told(prompt: Prompt) -> int:
+    return sum(_tokens(each.text) for each in prompt.messages)
+
+
+def _tokens(text: str) -> int:
+    return -(-len(text) // _TOKEN_CHARS)
+
+
+def _known(usd: float) -> float | None:
+    return None if math.isnan(usd) else usd

@@ -1,0 +1,269 @@
+"""What a run is predicted to take, once the doctor has looked at its start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from project import BETTER, Project, Pupil, own_modules, project
+from wordgrad.testing import Reply, RuleEngine
+from wordgrad.types import Price, Request
+
+__all__ = ["own_modules", "project"]
+
+PRICE = Price(input_usd=1.0, output_usd=4.0)
+SHOUTED_TWICE = """\
+import wordgrad as wg
+
+engine = None
+
+
+def twice(variables, row):
+    said = row["word"]
+    for prompt in variables.values():
+        said = wg.llm_call(prompt, said, engine=engine)
+    return said
+"""
+
+
+def predicted(project: Project, *options: object) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the doctor expects of a run, and its bound."""
+    run = project.json("doctor", project.config, *options)["run"]
+    return run["expected"], run["bound"]
+
+
+def taken(project: Project) -> dict[str, Any]:
+    """What a run takes, in the doctor's words."""
+    found = project.json("optimize", project.config)
+    tokens = found["tokens"]
+    return {"calls": found["calls"], "tokens": tokens["input"] + tokens["output"], "usd": found["cost_usd"]}
+
+
+def perfect(project: Project) -> None:
+    """Begin with a text that has every row right."""
+    project.prompt.write_text(BETTER, encoding="utf-8")
+
+
+def chained(project: Project, engine: RuleEngine, monkeypatch: pytest.MonkeyPatch, *, start: str) -> None:
+    """Let a program of the user's own ask twice, with a prompt each."""
+    (project.folder / "own_twice.py").write_text(SHOUTED_TWICE, encoding="utf-8")
+    source = project.config.read_text(encoding="utf-8")
+    variables = "".join(
+        f'[variables.p{place}]\nrole = "prompt {place}"\ntext = "{start} {place}"\n\n' for place in (1, 2)
+    )
+    source = source[: source.index("[variables.prompt]")] + variables + source[source.index("[data]") :]
+    source = source.replace('[engines.forward]\nengine = "fake"\nmax_tokens = 20\n\n', "")
+    project.config.write_text(f'program = "own_twice:twice"\n{source}', encoding="utf-8")
+    project.engine(engine)
+    monkeypatch.syspath_prepend(str(project.folder))
+    import own_twice  # type: ignore[import-not-found]
+
+    own_twice.engine = engine
+
+
+class Wordy(Pupil):
+    """A pupil that says each word twenty times where it is wrong."""
+
+    def said(self, request: Request) -> Reply:
+        said = super().said(request)
+        return said * 20 if request.purpose == "forward" and said == str(said).lower() else said  # type: ignore[operator]
+
+
+class Judge(Pupil):
+    """A pupil that also judges: whatever it is shown is good."""
+
+    def said(self, request: Request) -> Reply:
+        return {"critique": "Well.", "score": 0.95} if request.purpose == "judge" else super().said(request)
+
+
+# ---- where the course of the run is fixed
+
+
+def test_the_calls_of_a_perfect_start_are_exact(project: Project) -> None:
+    """Nothing fails, so nothing is learned: the run makes the calls that are expected."""
+    perfect(project)
+
+    expected, _ = predicted(project)
+
+    assert expected["calls"] == taken(project)["calls"]
+
+
+@pytest.mark.parametrize("train", [8, 6, 5])
+def test_no_training_row_is_paid_twice(project: Project, train: int) -> None:
+    """Later passes over few training rows ask again; where that depends on the draw, the mean is said."""
+    perfect(project)
+    project.rows("train", [f"train{number}" for number in range(train)])
+
+    expected, _ = predicted(project)
+
+    assert abs(expected["calls"] - taken(project)["calls"]) <= (0 if train == 8 else 1)
+
+
+def test_calls_of_a_program_are_those_that_it_made(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program of the user's own that asks twice a row is counted so, with its tokens and money."""
+    chained(project, Pupil(price=PRICE), monkeypatch, start=BETTER)
+
+    expected, _ = predicted(project)
+    took = taken(project)
+
+    assert expected["calls"] == took["calls"] == 1 + 2 * (5 + 8)
+    assert expected["tokens"] == pytest.approx(took["tokens"], rel=0.05)
+    assert expected["usd"] == pytest.approx(took["usd"], rel=0.05)
+
+
+def test_a_judge_is_counted(project: Project) -> None:
+    """Each answer is judged once, and each known output."""
+    project.engine(Judge())
+    source = project.config.read_text(encoding="utf-8")
+    rubric = '[metric]\nkind = "rubric"\nrubric = "Is it shouted?"\npassing = 0.9\n'
+    known = '\n[[metric.known]]\noutput = "YES"\npasses = true\n'
+    project.config.write_text(source.replace("[search]", f"{rubric}{known}\n[search]"), encoding="utf-8")
+
+    expected, _ = predicted(project)
+
+    assert expected["calls"] == taken(project)["calls"] == 1 + 1 + 2 * (5 + 8)
+
+
+# ---- where it is not
+
+
+@pytest.mark.parametrize("strategy", ["per_node", "per_edge", "fused"])
+@pytest.mark.parametrize("rewrite", [None, {"value": "Say it slowly."}, "no rewrite at all"], ids=["good", "bad", "no"])
+def test_the_bound_holds_calls_tokens_and_money(project: Project, rewrite: Reply | None, strategy: str) -> None:
+    """Whether it learns or not, a run whose rows are like those looked at stays below."""
+    project.change("candidates = 2", f'candidates = 2\nstrategy = "{strategy}"')
+    project.engine(Pupil(rewrite, price=PRICE))
+
+    _, bound = predicted(project)
+    took = taken(project)
+
+    assert {name: took[name] <= bound[name] for name in took} == {"calls": True, "tokens": True, "usd": True}
+
+
+def test_a_prediction_lies_within_what_is_promised(project: Project) -> None:
+    """Least, expected, the bound and most come in this order."""
+    found = project.json("doctor", project.config)["run"]
+    calls = [found["calls"]["least"], found["expected"]["calls"], found["bound"]["calls"], found["calls"]["most"]]
+
+    assert calls == sorted(calls)
+    assert found["expected"]["tokens"] < found["bound"]["tokens"] < found["tokens"]
+
+
+def test_longer_answers_are_expected_to_cost_more(project: Project) -> None:
+    """What the looks measured is what rows are taken to cost; a start that fails alike makes as many calls."""
+    short, _ = predicted(project)
+    project.engine(Wordy())
+    long, _ = predicted(project)
+
+    assert long["calls"] == short["calls"]
+    assert long["tokens"] > short["tokens"] + 20 * (short["calls"] - 30)
+
+
+def test_critics_are_expected_for_failing_rows_only(project: Project) -> None:
+    """A start that fails on half as many rows pays fewer critics, and as much for the rest of a busy step."""
+    project.change("candidates = 2", "candidates = 1")
+    all_fail, all_bound = predicted(project)
+    project.engine(RuleEngine(half, name="fake"))
+    half_fail, half_bound = predicted(project)
+
+    assert half_fail["calls"] < all_fail["calls"]
+    assert half_bound["calls"] <= all_bound["calls"]
+
+
+def half(request: Request) -> Reply:
+    """A start that has the words with an even number right."""
+    word = request.messages[-1].text
+    return word.upper() if request.purpose == "forward" and word[-1] in "02468" else Pupil().said(request)
+
+
+def test_strategies_are_told_apart(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a chain of two calls a failing row has three critics, one for each call, or one."""
+    chained(project, Pupil(), monkeypatch, start="Say it.")
+    fused, edge, node = (f'strategy = "{each}"' for each in ("fused", "per_edge", "per_node"))
+    project.change("candidates = 2", f"candidates = 2\n{fused}")
+    said = {fused: predicted(project)[0]["calls"]}
+    for before, after in ((fused, edge), (edge, node)):
+        project.change(before, after)
+        said[after] = predicted(project)[0]["calls"]
+
+    # Every row fails: four in the first step, and half of them in the second.
+    assert (said[edge] - said[node], said[node] - said[fused]) == (6, 6)
+
+
+def test_a_perfect_look_does_not_rule_a_failure_out(project: Project) -> None:
+    """One training row that fails is enough for a step, so the bound pays for one."""
+    perfect(project)
+
+    expected, bound = predicted(project)
+
+    # Six selection rows, three texts; both texts on six sealed rows, one on five test rows; critic and rewrites.
+    assert bound["calls"] - expected["calls"] >= 3 * 6 + 2 * 6 + 5 + 3
+
+
+def test_fewer_rows_looked_at_say_less(project: Project) -> None:
+    """A bound from two rows is not below that from all, where no row failed."""
+    perfect(project)
+    project.rows("validation", [f"held{number}" for number in range(60)])
+
+    _, few = predicted(project, "--rows", "2")
+    _, all_rows = predicted(project)
+
+    assert few["calls"] > all_rows["calls"]
+    assert few["usd"] is None
+
+
+def test_a_judge_of_a_guardrail_is_expected_too(project: Project) -> None:
+    """The looks do not ask it: it is counted by rule, in races as well where no row may break it."""
+    project.engine(Judge())
+    without, _ = predicted(project)
+    guard = '[guardrails.polite]\nkind = "rubric"\nrubric = "Is it polite?"\nmargin = 0.2\n\n[search]'
+    project.change("[search]", guard)
+    at_the_end, _ = predicted(project)
+    project.change("margin = 0.2", "margin = 0")
+    always, _ = predicted(project)
+
+    assert at_the_end["calls"] == without["calls"] + 2 * 6
+    assert always["calls"] > at_the_end["calls"] + 6
+
+
+def test_a_price_that_is_not_known_is_not_made_up(project: Project) -> None:
+    """Money is None then, beside calls and tokens."""
+    expected, bound = predicted(project)
+
+    assert (expected["usd"], bound["usd"]) == (None, None)
+
+
+# ---- how it is said
+
+
+def test_the_page_says_what_is_likely_and_what_is_sure(project: Project) -> None:
+    """What is expected, what 19 in 20 runs stay below, and what none exceeds."""
+    project.engine(Pupil(price=PRICE))
+    project.monkeypatch.setenv("COLUMNS", "300")
+    found = project.json("doctor", project.config)["run"]
+    _, out, _ = project.run("doctor", project.config)
+
+    (line,) = [each.removeprefix("a run").strip() for each in out.splitlines() if each.startswith("a run")]
+    expected, bound = found["expected"], found["bound"]
+    assert line == (
+        f"about {expected['calls']} calls, {expected['tokens']:,} tokens, US$ {expected['usd']:.2f}; 19 in 20 take at "
+        f"most {bound['calls']} calls, {bound['tokens']:,} tokens, US$ {bound['usd']:.2f}; none takes more than "
+        f"{found['calls']['most']} calls"
+    )
+
+
+def test_a_program_of_ones_own_has_no_sure_end(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it asks is nobody's to bound, so the line promises nothing."""
+    chained(project, Pupil(), monkeypatch, start="Say it.")
+    _, out, _ = project.run("doctor", project.config)
+
+    assert "none takes more" not in out
+
+
+def test_rewrites_are_bounded_for_every_variable(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each variable has candidates of its own, and each of these a repair."""
+    chained(project, Pupil(), monkeypatch, start="Say it.")
+
+    steps, candidates, variables = 2, 2, 2
+    assert project.json("estimate", project.config)["rewrites"]["calls"]["most"] == 2 * steps * candidates * variables
