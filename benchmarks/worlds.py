@@ -21,8 +21,10 @@ from pathlib import Path
 from statistics import fmean
 
 from environments import python_of
-from peers.world import Ended, Visit, World, measured, read, write
+from peers.world import Ended, World, measured, read, write
 from report import Section, show
+
+from wordgrad.train.search import Plan
 
 HERE = Path(__file__).parent
 PAGE = HERE / "WORLDS.md"
@@ -31,6 +33,8 @@ NAMES = {"wordgrad": "wordgrad", "gepa": "GEPA 0.1.4", "textgrad": "TextGrad's s
 KINDS = ("nothing", "rare", "spread", "worse")
 RESAMPLES = 1_000
 
+Key = tuple[int, int]
+"""Of a run: its world's number, and its own."""
 Runs = Sequence[Ended]
 Figure = Callable[[Runs], float | None]
 """One number of some runs; None where there is none of them that it speaks of."""
@@ -65,20 +69,34 @@ def drawn(number: int, rng: random.Random) -> World:
     )
 
 
-def searched(tool: str, worlds: Sequence[World], runs: int) -> list[Ended]:
-    """All runs of a tool, by its real code in a process of its own."""
+def searched(tool: str, worlds: Sequence[World], runs: int, budgets: Mapping[Key, int] | None = None) -> list[Ended]:
+    """All runs of a tool, by its real code in a process of its own.
+
+    Args:
+        tool: A key of `TOOLS`.
+        worlds: In the order of the results.
+        runs: In each world.
+        budgets: Of each run, in place of its world's.
+    """
     python = sys.executable if tool == "wordgrad" else python_of(tool)
+    visits = [
+        (world, run, world.budget if budgets is None else budgets[world.number, run])
+        for world in worlds
+        for run in range(runs)
+    ]
+    told = "\n".join(f"{world.number} {run} {budget}" for world, run, budget in visits)
     with tempfile.TemporaryDirectory() as home:
         # Prices of models are none of a made-up world's business, and logs none of the user's.
         own = {"HOME": home, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-        command = [python, HERE / "peers" / TOOLS[tool], str(len(worlds)), str(runs)]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **own}, cwd=home, check=False)
+        command = [python, HERE / "peers" / TOOLS[tool]]
+        done = subprocess.run(
+            command, input=told, capture_output=True, text=True, env={**os.environ, **own}, cwd=home, check=False
+        )
     if done.returncode:
         raise RuntimeError(f"{TOOLS[tool]} failed: {done.stderr[-2_000:]}")
     lines = [line for line in done.stdout.splitlines() if line.startswith('{"world"')]
-    visits = [(world, run) for world in worlds for run in range(runs)]
-    found = [measured(world, line) for (world, _), line in zip(visits, lines, strict=True)]
-    assert [(each.said["world"], each.said["run"]) for each in found] == [(world.number, run) for world, run in visits]
+    found = [measured(world, line) for (world, _, _), line in zip(visits, lines, strict=True)]
+    assert [each.key for each in found] == [(world.number, run) for world, run, _ in visits]
     return found
 
 
@@ -135,7 +153,7 @@ def share(runs: Runs, figure: Figure) -> str:
 
 def goals(found: Mapping[str, Runs]) -> Section:
     """What was asked for, and what came of it."""
-    nothing, something = ({tool: chosen(runs, some) for tool, runs in found.items()} for some in (False, True))
+    nothing, gains = parted(found)
     peers = [tool for tool in found if tool != "wordgrad"]
     kept = {tool: [each for each in runs if each.changed] for tool, runs in found.items()}
     best = max(peers, key=lambda tool: TRUE(found[tool]) or 0.0)
@@ -151,7 +169,7 @@ def goals(found: Mapping[str, Runs]) -> Section:
             f">= {NAMES[best]}'s",
             *(points(found[each], TRUE) for each in found),
         ],
-        ["true gain where something can be gained, points", "", *(points(something[each], TRUE) for each in found)],
+        ["true gain where something can be gained, points", "", *(points(gains[each], TRUE) for each in found)],
     ]
     return Section(
         title="Goals",
@@ -161,12 +179,7 @@ def goals(found: Mapping[str, Runs]) -> Section:
     )
 
 
-def chosen(runs: Runs, something: bool) -> list[Ended]:  # noqa: FBT001
-    """The runs in worlds in which something can be gained, or in the others."""
-    return [each for each in runs if (each.world.kind != "nothing") == something]
-
-
-def outcomes(found: Mapping[str, Runs], title: str, text: str) -> Section:
+def outcomes(found: Mapping[str, Runs], title: str) -> Section:
     """What each tool ends with."""
     rows = [
         [
@@ -197,48 +210,18 @@ def outcomes(found: Mapping[str, Runs], title: str, text: str) -> Section:
         "all calls",
         "rewrites",
     )
+    text = (
+        "How often a run ends with another text, with a truly better one, and with one that is truly below the start.\n"
+        "In points, the true and the reported gain, the reported less the true one where another text was kept, and how "
+        "much better the best text was that the tool itself had.\n"
+        "As shares of the budget, the program runs, and all calls; and the rewrites that it had."
+    )
     return Section(title=title, text=text, columns=columns, rows=rows)
 
 
-def paired(found: Mapping[str, Runs]) -> Section:
-    """Ours less each peer's true gain, run for run."""
-    ours = found["wordgrad"]
-    parts: dict[str, Callable[[Ended], bool]] = {
-        "all worlds": lambda run: True,
-        "nothing can be gained": lambda run: run.world.kind == "nothing",
-        "good rewrites are rare": lambda run: run.world.kind == "rare",
-        "rewrites spread around their origin": lambda run: run.world.kind == "spread",
-        "most rewrites are worse": lambda run: run.world.kind == "worse",
-        "something to gain, over the start": lambda run: run.world.kind != "nothing" and not run.world.onward,
-        "something to gain, over the parent": lambda run: run.world.kind != "nothing" and run.world.onward,
-        "something to gain, we took no step": lambda run: run.world.kind != "nothing" and steps(run) == 0,
-        "something to gain, 1 or 2 steps": lambda run: run.world.kind != "nothing" and 1 <= steps(run) <= 2,
-        "something to gain, 3 to 9 steps": lambda run: run.world.kind != "nothing" and 3 <= steps(run) <= 9,
-        "something to gain, 10 steps or more": lambda run: run.world.kind != "nothing" and steps(run) >= 10,
-    }
-    rows = []
-    for part, within in parts.items():
-        places = [place for place, each in enumerate(ours) if within(each)]
-        if not places:
-            continue
-        mine = [ours[place] for place in places]
-        cells = [points(mine, TRUE, sure=False)]
-        for tool in found:
-            if tool != "wordgrad":
-                theirs = {id(ours[place]): found[tool][place] for place in places}
-                cells.append(points([theirs[id(each)] for each in mine], TRUE, sure=False))
-                cells.append(points(mine, mean(lambda run, theirs=theirs: run.true - theirs[id(run)].true)))
-        rows.append([part, str(len({each.world.number for each in mine})), str(len(mine)), *cells])
-    peers = [NAMES[each] for each in found if each != "wordgrad"]
-    return Section(
-        title="True gain, beside each peer's in the same runs",
-        text=(
-            "In points; after each peer's gain ours less it. A rewrite's gain is over the start, or over the text that it was made from. "
-            "A step is one of ours: eight training rows, eight candidates, a race."
-        ),
-        columns=("", "worlds", "runs", "wordgrad", *(cell for each in peers for cell in (each, "difference"))),
-        rows=rows,
-    )
+def something(run: Ended) -> bool:
+    """Whether its world has anything to gain."""
+    return run.world.kind != "nothing"
 
 
 def steps(run: Ended) -> int:
@@ -248,37 +231,66 @@ def steps(run: Ended) -> int:
     return taken
 
 
+PARTS: dict[str, Callable[[Ended], bool]] = {
+    "all worlds": lambda run: True,
+    "nothing can be gained": lambda run: not something(run),
+    "something can be gained": something,
+}
+SOMETHING: dict[str, Callable[[Ended], bool]] = {
+    "good rewrites are rare": lambda run: run.world.kind == "rare",
+    "half of the rewrites are better": lambda run: run.world.kind == "spread",
+    "most rewrites are worse": lambda run: run.world.kind == "worse",
+    "gains are over the start": lambda run: something(run) and not run.world.onward,
+    "gains are over the parent": lambda run: something(run) and run.world.onward,
+    "ours took no step": lambda run: something(run) and steps(run) == 0,
+    "1 or 2 steps": lambda run: something(run) and 1 <= steps(run) <= 2,
+    "3 to 9 steps": lambda run: something(run) and 3 <= steps(run) <= 9,
+    "10 steps or more": lambda run: something(run) and steps(run) >= 10,
+}
+
+
+def beside(found: Mapping[str, Runs], parts: Mapping[str, Callable[[Ended], bool]], title: str, text: str) -> Section:
+    """True gains of ours and of the peers, run for run."""
+    peers = {tool: {each.key: each.true for each in runs} for tool, runs in found.items() if tool != "wordgrad"}
+    rows = []
+    for part, within in parts.items():
+        ours = [each for each in found["wordgrad"] if within(each)]
+        cells = [points(ours, TRUE, sure=False)]
+        for theirs in peers.values():
+            cells.append(points(ours, mean(lambda run, theirs=theirs: theirs[run.key]), sure=False))
+            cells.append(points(ours, mean(lambda run, theirs=theirs: run.true - theirs[run.key])))
+        rows.append([part, str(len({each.world.number for each in ours})), str(len(ours)), *cells])
+    columns = ("", "worlds", "runs", "wordgrad", *(cell for each in peers for cell in (NAMES[each], "ours less it")))
+    return Section(title=title, text=text, columns=columns, rows=rows)
+
+
+def finalist(run: Ended) -> float:
+    """The true gain of the text that a search of ours ended with."""
+    return run.gain(str(run.said["found"]))
+
+
+def promised(run: Ended) -> float:
+    """The lower bound of a claim of ours."""
+    return float(str(run.said["low"]))
+
+
 def claims(runs: Runs) -> Section:
     """What the sealed rows said, and what is so."""
-    claimed = [each for each in runs if each.said["low"] is not None]
-    kept = [each for each in claimed if each.changed]
-
-    def finalist(run: Ended) -> float:
-        """The true gain of the text that the search ended with."""
-        return Visit(run.world, int(str(run.said["run"]))).text(str(run.said["found"])).true - run.world.base
-
-    def promised(run: Ended) -> float:
-        return float(str(run.said["low"]))
-
     missed = mean(lambda run: finalist(run) < promised(run) - 1e-9)
     rows = []
-    for name, part in (
-        ("nothing can be gained", [each for each in runs if each.world.kind == "nothing"]),
-        ("something can be gained", [each for each in runs if each.world.kind != "nothing"]),
-    ):
-        made = [each for each in part if each in claimed]
-        proved = [each for each in part if each in kept]
-        better = [each for each in made if finalist(each) > 0]
+    for part, within in PARTS.items():
+        here = [each for each in runs if within(each)]
+        made = [each for each in here if each.said["low"] is not None]
+        proved = [each for each in made if each.changed]
         rows.append(
             [
-                name,
-                str(len(part)),
-                share(part, mean(lambda run: steps(run) == 0)),
+                part,
+                str(len(here)),
                 str(len(made)),
                 str(len(proved)),
-                share(better, CHANGED),
-                points(part, mean(finalist), sure=False),
-                points(part, TRUE, sure=False),
+                share([each for each in made if finalist(each) > 0], CHANGED),
+                points(here, mean(finalist), sure=False),
+                points(here, TRUE, sure=False),
                 points(proved, mean(promised), sure=False),
                 points(proved, TRUE, sure=False),
                 share(made, missed),
@@ -286,18 +298,17 @@ def claims(runs: Runs) -> Section:
             ]
         )
     return Section(
-        title="Ours: what the sealed rows said",
+        title="What our sealed rows said",
         text=(
-            "How many runs there were; the share of them whose budget did not pay for one step; how many ended their search with "
-            "another text, which met the sealed rows; how many of these texts were proved to be better, and kept; and how many of the truly better ones were. "
-            "The true gain of what the searches ended with, in points, over all runs, and of what was kept of it. "
-            "Of the claims that were proved: the gain that their lower bound, at 95 %, promises, and the true one. "
-            "Last, how often the truth was below the bound, of all claims and of those that were proved."
+            "How many runs there were; how many searches ended with another text, which then met the sealed rows; how many "
+            "of these texts were proved to be better, and kept; and how many of those that are truly better.\n"
+            "The true gain of what the searches ended with, in points, over all runs, and of what was kept of it.\n"
+            "Of what was proved: the gain that the claim's lower bound, at 95 %, promises, and the true one.\n"
+            "Last, how often the truth is below that bound: of all claims, and of those that were proved."
         ),
         columns=(
             "",
             "runs",
-            "no step",
             "claims",
             "proved",
             "of the truly better",
@@ -312,21 +323,87 @@ def claims(runs: Runs) -> Section:
     )
 
 
+def spending(runs: Runs) -> Section:
+    """What became of our budget."""
+    rows = []
+    for name, least, most in (
+        ("1,000 to 1,999", 1_000, 2_000),
+        ("2,000 to 3,999", 2_000, 4_000),
+        ("4,000 to 8,000", 4_000, 8_001),
+    ):
+        here = [each for each in runs if least <= each.world.budget < most]
+        rows.append(
+            [
+                name,
+                str(len(here)),
+                share(here, mean(lambda run: steps(run) == 0)),
+                f"{mean(steps)(here):.1f}",
+                share(here, mean(step_share, lambda run: steps(run) > 0)),
+                share(here, CALLS),
+            ]
+        )
+    return Section(
+        title="What our budget went to",
+        text=(
+            "A step begins only where the budget has room for the most that it can take: a batch, and a race in which "
+            "nobody leaves.\n"
+            "By the calls of the budget: the runs that took no step, the steps, what a step took of what it had to have "
+            "room for, and the calls that were made of those in the budget."
+        ),
+        columns=("budget", "runs", "no step", "steps", "of a step's room", "of the budget"),
+        rows=rows,
+    )
+
+
+def step_share(run: Ended) -> float:
+    """What a step of ours took of the most that it can take."""
+    plan, world = Plan(), run.world
+    sealed = math.ceil(world.validation / 2)
+    # The engine is asked once; the start meets the sealed rows first, and another text last.
+    search = run.calls - 1 - sealed - (sealed if run.said["low"] is not None else 0)
+    most = min(plan.batch, world.train) + (plan.candidates + 1) * (world.validation - sealed)
+    return search / steps(run) / most
+
+
 HEAD = """# Worlds
 
 Made by `python benchmarks/worlds.py`.
 """
 
 
-def sections(found: Mapping[str, Runs]) -> list[Section]:
-    """All tables."""
-    nothing, something = ({tool: chosen(runs, some) for tool, runs in found.items()} for some in (False, True))
-    text = "Gains in points; over-optimism is the reported gain less the true one, where another text was kept."
+def parted(found: Mapping[str, Runs]) -> tuple[dict[str, Runs], dict[str, Runs]]:
+    """The runs in worlds in which nothing can be gained, and the others."""
+    return (
+        {tool: [each for each in runs if not something(each)] for tool, runs in found.items()},
+        {tool: [each for each in runs if something(each)] for tool, runs in found.items()},
+    )
+
+
+def sections(found: Mapping[str, Runs], equal: Mapping[str, Runs]) -> list[Section]:
+    """All tables.
+
+    Args:
+        found: What each tool ended with.
+        equal: The same, with the peers' budgets what ours really used.
+    """
+    nothing, gains = parted(found)
     return [
         goals(found),
-        outcomes(nothing, "Where nothing can be gained", text),
-        outcomes(something, "Where something can be gained", text),
-        paired(found),
+        outcomes(nothing, "Where nothing can be gained"),
+        outcomes(gains, "Where something can be gained"),
+        beside(
+            found,
+            PARTS | SOMETHING,
+            "True gain at the same budget",
+            "In points, and ours less each peer's in the same runs.",
+        ),
+        beside(
+            equal,
+            PARTS | SOMETHING,
+            "True gain at as many program runs",
+            "The same, where each peer's budget is the number of program runs that ours really made in the same run.",
+        ),
+        spending(found["wordgrad"]),
         claims(found["wordgrad"]),
     ]
 
@@ -343,7 +420,10 @@ def main() -> None:
         write([drawn(number, rng) for number in range(100)])
         return
     worlds = read()[: given.worlds]
-    made = sections({tool: searched(tool, worlds, given.runs) for tool in TOOLS})
+    found = {tool: searched(tool, worlds, given.runs) for tool in TOOLS}
+    used = {each.key: each.rollouts for each in found["wordgrad"]}
+    equal = {tool: searched(tool, worlds, given.runs, used) for tool in TOOLS if tool != "wordgrad"}
+    made = sections(found, {"wordgrad": found["wordgrad"], **equal})
     show(made)
     if given.worlds is None:
         PAGE.write_text("\n".join([HEAD, *(each.markdown() for each in made)]), encoding="utf-8")

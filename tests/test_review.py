@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
+import wordgrad as wg
 from project import BETTER, START, Project, Pupil, project
 from stored import rows
 from wordgrad.train.review import AUDIT, Disagreement, Preference, Review, in_blind_order, reviewed
@@ -197,3 +198,24 @@ def test_a_run_without_pairs_says_so(project: Project) -> None:
 
     assert code == 2
     assert f"run {run} has nothing to review: no text of it has met the sealed rows (it is done)" in err
+
+
+def test_a_training_run_can_be_reviewed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a `Trainer` kept in the store is reviewed as any run; a file to write to it has none."""
+    engine = Pupil()
+    prompt = wg.Variable(START, "system prompt", requires_grad=True)
+    training = wg.Trainer(
+        lambda variables, row: wg.llm_call(variables["prompt"], row["word"], engine=engine),
+        lambda output, target: output == target,
+        variables={"prompt": prompt},
+        input="word",
+        target="shout",
+        plan=wg.Plan(steps=1, batch=4, candidates=1, critic=engine),
+    )
+    parts = [[{"word": f"{name}{n}", "shout": f"{name}{n}".upper()} for n in range(12)] for name in ("a", "b")]
+    run = training.fit(*parts, store=project.store).run
+    out, _ = reviewing(project, monkeypatch, "q", "--json")
+    code, _, err = project.run("review", run, "--write")
+
+    assert json.loads(out)["pairs"] == 6
+    assert (code, "is none of `wordgrad optimize`" in err) == (2, True)

@@ -1,4 +1,4 @@
-"""GEPA in made-up worlds: `python gepa_world.py WORLDS RUNS`, in an environment with `gepa`; a line for each run.
+"""GEPA in made-up worlds: `python gepa_world.py`, in an environment with `gepa`; see `world.visits`.
 
 Its own `optimize` with its default settings; all validation rows are its `valset`, and the budget is its
 `max_metric_calls`. It looks at that before each iteration only, so its last one may go beyond it.
@@ -6,12 +6,11 @@ Its own `optimize` with its default settings; all validation rows are its `valse
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 
 import gepa
 from gepa.core.adapter import EvaluationBatch, GEPAAdapter
-from world import START, Visit, read
+from world import START, Visit, visits
 
 
 class Adapter(GEPAAdapter[int, int, str]):
@@ -71,6 +70,5 @@ def searched(visit: Visit) -> str:
 
 
 if __name__ == "__main__":
-    for world in read()[: int(sys.argv[1])]:
-        for run in range(int(sys.argv[2])):
-            print(searched(Visit(world, run)), flush=True)
+    for each in visits():
+        print(searched(each), flush=True)

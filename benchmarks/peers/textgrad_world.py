@@ -1,4 +1,4 @@
-"""TextGrad in made-up worlds: `python textgrad_world.py WORLDS RUNS`, in an environment with `textgrad`; a line a run.
+"""TextGrad in made-up worlds: `python textgrad_world.py`, in an environment with `textgrad`; see `world.visits`.
 
 TextGrad has no search of its own: how a prompt is trained stands in its script evaluation/prompt_optimization.py, which
 is no part of the package. This is that script with --run_validation, around the package's own model, loss, backward and
@@ -10,13 +10,12 @@ on while the budget has room for another step.
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Iterator
 from statistics import fmean
 
 import textgrad as tg
 from textgrad.autograd.string_based_ops import StringBasedFunction
-from world import START, Visit, read
+from world import START, Visit, visits
 
 BATCH = 3
 
@@ -101,6 +100,5 @@ def searched(visit: Visit) -> str:
 
 if __name__ == "__main__":
     tg.logger.setLevel("ERROR")  # it logs every call
-    for world in read()[: int(sys.argv[1])]:
-        for run in range(int(sys.argv[2])):
-            print(searched(Visit(world, run)), flush=True)
+    for each in visits():
+        print(searched(each), flush=True)

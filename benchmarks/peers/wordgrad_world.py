@@ -1,4 +1,4 @@
-"""Wordgrad in made-up worlds: `python wordgrad_world.py WORLDS RUNS`; a line for each run.
+"""Wordgrad in made-up worlds: `python wordgrad_world.py`; see `world.visits`.
 
 `Trainer.fit` as it comes, but for the number of steps, which only the budget ends. The budget is of all calls, so
 critics and rewrites are paid from it as well as the program's runs.
@@ -7,10 +7,9 @@ critics and rewrites are paid from it as well as the program's runs.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 
-from world import START, Visit, named, read
+from world import START, Visit, named, visits
 
 import wordgrad as wg
 from wordgrad.testing import Reply, RuleEngine
@@ -89,6 +88,5 @@ def searched(visit: Visit) -> str:
 
 
 if __name__ == "__main__":
-    for world in read()[: int(sys.argv[1])]:
-        for run in range(int(sys.argv[2])):
-            print(searched(Visit(world, run)), flush=True)
+    for each in visits():
+        print(searched(each), flush=True)

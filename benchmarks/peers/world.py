@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import random
 import re
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 START = "Answer as text 0 does."
@@ -127,6 +128,10 @@ class Visit:
             self._texts[name] = self._made(name)
         return self._texts[name]
 
+    def gain(self, name: str) -> float:
+        """What a text is truly worth more than the start."""
+        return round(self.text(name).true - self.world.base, 9)
+
     def ended(self, prompt: str, reported: float, **more: object) -> str:
         """The run's line: with which prompt it ended, and the gain that it reports."""
         said = {
@@ -161,6 +166,13 @@ class Visit:
         return Text(round(parent.true + gain, 9), right)
 
 
+def visits() -> list[Visit]:
+    """What a script is told to do, on its standard input: a line of WORLD RUN BUDGET for each run."""
+    worlds = read()
+    told = [map(int, line.split()) for line in sys.stdin]
+    return [Visit(replace(worlds[number], budget=budget), run) for number, run, budget in told]
+
+
 def named(prompt: str) -> str:
     """The name of the first text in a prompt."""
     found = _NAME.search(prompt)
@@ -170,9 +182,11 @@ def named(prompt: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What a run ended with, measured by the truth. Gains are over the start."""
+    """What a run ended with, by the truth. Gains are over the start."""
 
-    world: World
+    visit: Visit
+    said: Mapping[str, object]
+    """The run's whole line."""
     changed: bool
     """Whether it ended with another text."""
     true: float
@@ -183,26 +197,35 @@ class Ended:
     rollouts: int
     calls: int
     rewrites: int
-    said: Mapping[str, object]
-    """The whole line."""
+
+    @property
+    def world(self) -> World:
+        """Where it was."""
+        return self.visit.world
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The world's number, and the run's."""
+        return self.world.number, self.visit.run
+
+    def gain(self, name: str) -> float:
+        """The true gain of any text of the run."""
+        return self.visit.gain(name)
 
 
 def measured(world: World, line: str) -> Ended:
     """What a run's line is worth."""
     said = json.loads(line)
+    assert said["world"] == world.number
     visit = Visit(world, said["run"])
-
-    def gain(name: str) -> float:
-        return round(visit.text(name).true - world.base, 9)
-
     return Ended(
-        world=world,
+        visit=visit,
+        said=said,
         changed=said["text"] != "0",
-        true=gain(said["text"]),
+        true=visit.gain(said["text"]),
         reported=said["reported"],
-        best=max([0.0, *map(gain, said["rewritten"])]),
+        best=max([0.0, *map(visit.gain, said["rewritten"])]),
         rollouts=said["rollouts"],
         calls=said["calls"],
         rewrites=len(said["rewritten"]),
-        said=said,
     )

@@ -54,9 +54,10 @@ def evaluate(
 
 
 def estimate(config: Settings, as_json: AsJson = False) -> None:
-    """Predict the calls, tokens and money of a run.
+    """Bound the calls, tokens and money of a run, asking nobody.
 
-    They are exact where the run fixes them, else bounds.
+    The least calls are those of a run with nothing to learn. What a run will likely take is what `wordgrad doctor`
+    says, which asks.
     """
     settings = configs.load(config)
     console, _, engine_of, job = prepared(settings, as_json=as_json)

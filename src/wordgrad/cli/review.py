@@ -37,13 +37,14 @@ def review(
     console = screen_console(as_json=as_json)
     with opened(store) as database:
         row = kept.find(database, run)
-        config = settings_of(database, row)
-        if write:
+        config = settings_of(database, row) if write else None
+        if config is not None:
             require_files(config)
         pairs = _pairs(database, row)
         for label in _asked(pairs, _labels(database, row.id), console, seed=row.id, most=rows):
             database.write(partial(kept.add_event, run=row.id, kind="label", body=label)).result()
-        found = reviewed(pairs, _labels(database, row.id), alpha=config.accept.alpha)
+        alpha = kept.events(database, row.id, "decision")[-1]["alpha"]
+        found = reviewed(pairs, _labels(database, row.id), alpha=alpha)
         versions = {name: texts[0] for name, texts in kept.versions(database, row.id).items()}
         ending = kept.events(database, row.id, "ending")[-1]["found"]
     if as_json:
@@ -51,7 +52,7 @@ def review(
         print_json({"run": row.id, "pairs": len(pairs), "proved": found.proved, "blocked": found.blocked, **counts})
     else:
         console.print(visible(f"{found.words}."))
-    if write:
+    if config is not None:
         _write(found, config, versions, ending, console)
 
 
