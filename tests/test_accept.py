@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 import wordgrad as wg
-from project import BETTER, START, Project, Pupil, Slow, own_modules, project
+from project import BETTER, START, Half, Project, Pupil, Slow, own_modules, project
 from wordgrad.statistics.pairs import Pairs, paired
 from wordgrad.testing import Reply, RuleEngine
 from wordgrad.train.accept import Acceptance, Decision, Guarded, Rule, decide, often
@@ -226,14 +227,14 @@ def test_the_rows_that_are_asked_for_are_the_fewest_that_prove(alpha: float) -> 
     acceptance = Acceptance(alpha=alpha)
     least = next(n for n in itertools.count(1) if decided(counted(n, 0), alpha=alpha).proved)
 
-    acceptance.require_rows(least)
+    acceptance.require_cases(least)
     with pytest.raises(wg.UsageError, match=rf"^{least - 1} validation .* fewer than {least} .* least {2 * least} val"):
-        acceptance.require_rows(least - 1)
+        acceptance.require_cases(least - 1)
 
 
 def test_lenient_asks_for_no_number_of_rows() -> None:
     """What needs no proof needs no rows for one."""
-    Acceptance(rule="lenient").require_rows(1)
+    Acceptance(rule="lenient").require_cases(1)
 
 
 @pytest.mark.parametrize("options", [{"alpha": 0.0}, {"alpha": 1.0}, {"margin": -0.1}, {"margin": 1.0}])
@@ -257,10 +258,58 @@ def test_too_few_rows_are_told_before_anybody_is_asked(project: Project) -> None
     assert enough["decision"]["n"] == 5
     assert (code, engine.history) == (2, ())
     assert (
-        "wordgrad.toml:19: data.validation: 4 validation rows are sealed to confirm what is found, and at alpha = 0.05 "
-        "fewer than 5 can prove nothing: give at least 10 validation rows, or accept what is only more likely better "
-        '(rule = "lenient")\n'
+        "wordgrad.toml:19: data.validation: 4 validation rows are sealed to confirm what is found (rows of one case count "
+        "once), and at alpha = 0.05 fewer than 5 can prove nothing: give at least 10 validation rows, or accept what is "
+        'only more likely better (rule = "lenient")\n'
     ) in err
+
+
+def test_rows_that_ask_the_same_are_one_case(project: Project) -> None:
+    """Six sealed copies of a question are one: they can prove nothing, and count once beside others."""
+    project.rows("validation", ["same"] * 6 + [f"held{number}" for number in range(6)])
+    code, _, err = project.run("optimize", project.config)
+    project.rows("validation", ["same"] * 6 + [f"held{number}" for number in range(18)])
+    found = project.json("optimize", project.config)["decision"]
+
+    assert (code, "rows are sealed to confirm what is found (rows of one case count once)" in err) == (2, True)
+    assert (found["proved"], found["n"] <= 12) == (True, True)
+    assert found["n"] == len(set(project.divided().confirmation))
+
+
+def test_cases_are_counted_not_rows(project: Project) -> None:
+    """Twelve sealed rows of two customers are two cases: `optimize` refuses them, and the doctor says why."""
+    lines = [json.dumps({"word": f"held{n}", "shout": f"HELD{n}", "customer": n % 4}) for n in range(24)]
+    for split, count in (("train", 8), ("test", 5)):
+        rows = [{"word": f"{split}{n}", "shout": f"{split}{n}".upper(), "customer": None} for n in range(count)]
+        (project.folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (project.folder / "validation.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    project.change('input = "word"', 'input = "word"\nby = "customer"')
+    code, _, err = project.run("optimize", project.config)
+    found = project.json("doctor", project.config)
+
+    assert (code, "2 validation rows are sealed" in err) == (2, True)
+    assert (found["sealed"], found["provable"], found["worthwhile"]) == (2, None, False)
+
+
+def test_a_judge_of_a_guardrail_is_paid_for_out_of_the_budget(project: Project) -> None:
+    """What it takes is held back for the end: wherever the budget ends the search, the sealed rows decide."""
+
+    class Polite(Half):
+        """Judges every answer to be polite, at length."""
+
+        def said(self, request: Request) -> object:  # type: ignore[override]
+            judged = {"critique": "fine " * 20, "score": 1}
+            return judged if request.purpose == "judge" else super().said(request)
+
+    project.rows("validation", [f"held{number}" for number in range(40)])
+    project.change("steps = 2", "steps = 6")
+    project.change("[search]", '[guardrails.polite]\nkind = "rubric"\nrubric = "Polite: 1."\nmargin = 0.9\n\n[search]')
+    project.engine(Polite(price=Price(input_usd=1.0, output_usd=2.0)))
+    whole = project.json("optimize", project.config)["cost_usd"]
+
+    for share in (0.5, 0.7, 0.9):
+        found = project.json("optimize", project.config, "--budget-usd", str(share * whole))
+        assert (found["status"], found["cost_usd"] <= share * whole) == ("budget", True)
 
 
 # ---- who meets which rows
@@ -609,7 +658,7 @@ def test_a_job_with_guardrails_comes_out_the_same(project: Project) -> None:
 
     assert again["decision"] == first["decision"]
     assert project.json("runs", "replay", first["run"])["same"]
-    assert len(log.read_text(encoding="utf-8")) == calls == 12
+    assert len(log.read_text(encoding="utf-8")) == calls == 5 + 12
 
 
 # ---- without test rows

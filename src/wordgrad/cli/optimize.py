@@ -68,6 +68,8 @@ def optimize(
     if write:
         require_files(settings)
     console, default, engine_of, job = prepared(settings, seed=seed, as_json=as_json)
+    with settings.blaming("data", "validation" if settings.data.examples is None else "examples"):
+        job.require_proof()
     takes = estimated(job, settings, engine_of).total
     console.print(f"calls: {takes.least:,} to {takes.most:,}; {_provable(job)}", highlight=False, markup=False)
     require_weights(settings, default, console, yes=yes)
@@ -87,10 +89,10 @@ def optimize(
 
 def _provable(job: Job) -> str:
     """What the sealed rows could prove, in words."""
-    least = smallest_gain(min(len(job.division.confirmation), _ROWS), worse=WORSE, alpha=job.acceptance.alpha)
+    least = smallest_gain(min(job.cases, _ROWS), worse=WORSE, alpha=job.acceptance.alpha)
     if least is None:
-        return "no gain of any size can be proved"
-    return f"a gain of {100 * least:.0f} points is proved four times in five (where {WORSE:.0%} of rows get worse)"
+        return "few sealed rows: a gain is not likely to be proved where some rows get worse"
+    return f"a gain of {100 * least:.0f} points is proved four times in five where {WORSE:.0%} of rows get worse"
 
 
 class Prepared(NamedTuple):

@@ -295,7 +295,7 @@ def settings_of(database: Database, row: kept.RunRow) -> Config:
 
 
 def _config(settings: Mapping[str, Any]) -> Config:
-    return configs.parse(settings["source"], Path(settings["config"]), settings["changes"])
+    return configs.parse(settings["source"], Path(settings["config"]), settings.get("changes"))
 
 
 def _path(store: Path | None) -> Path:

@@ -154,6 +154,10 @@ class Run:
         """All that was found so far, as it is kept."""
         return runs.record(self._database, self.id)
 
+    def keep_only(self, versions: int) -> None:
+        """Forget versions from this number on."""
+        self._database.write(lambda connection: runs.drop_versions(connection, self.id, versions)).result()
+
     def keep(self, variable: str, version: int, value: str) -> None:
         """Keep a variable's value; version 0 is the start."""
         self._database.write(

@@ -143,6 +143,7 @@ class Trainer:
         with self._restored():
             seed = seed if resume is None else self._taken_up(store, resume)
             job = self._job(splits, seed)
+            job.require_proof()
             with Run(store, seed=seed, budget=budget, name="fit", resume=resume) as run:
                 outcome = carried_out(run, job, observer or Unwatched(), seed=seed)
                 run.note("end", summarised(run.id, outcome, run.usage))

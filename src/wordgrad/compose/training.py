@@ -26,8 +26,9 @@ def carried_out(run: Run, job: Job, observer: Observer, *, seed: int, later: Lat
         del endings[:1]
     ended = endings[0]["steps"] if endings else None
     outcome = jobs.run(job, seed=seed, watcher=watcher, allowance=Allowance(run), ended=ended, later=later)
-    if outcome.found != outcome.end and outcome.status != "unmeasured":
+    if outcome.found != outcome.end:
         watcher.keep(outcome.end)
+    watcher.end()
     return outcome
 
 
@@ -44,6 +45,10 @@ class _Journal:
         for name, value in values.items():
             self.run.keep(name, self._kept, value)
         self._kept += 1
+
+    def end(self) -> None:
+        """Forget later versions: what was not measured before the run was resumed had the start as its last one."""
+        self.run.keep_only(self._kept)
 
     def phase(self, name: str, total: int) -> None:
         """Pass on."""

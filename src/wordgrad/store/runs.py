@@ -232,6 +232,11 @@ def add_version(connection: sqlite3.Connection, run: str, variable: str, version
     )
 
 
+def drop_versions(connection: sqlite3.Connection, run: str, first: int) -> None:
+    """Forget the values of version `first` and later ones inside a change."""
+    connection.execute("DELETE FROM versions WHERE run = ? AND version >= ?", (run, first))
+
+
 def copy_record(source: Database, target: Database, run: str) -> None:
     """Copy into a new store what a run was told and what it was answered, without what it found."""
     rows = {

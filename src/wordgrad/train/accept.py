@@ -38,18 +38,18 @@ class Acceptance:
         if not 0 <= self.margin < 1:
             raise UsageError(f"margin={self.margin!r} must be at least 0 and less than 1, as in 0.02")
 
-    def require_rows(self, confirmation: int) -> None:
-        """Check that so many sealed rows could prove anything.
+    def require_cases(self, sealed: int) -> None:
+        """Check that so many sealed cases could prove anything.
 
         Raises:
             UsageError: Even if the new text won every one of them, chance alone would do that too often.
         """
-        if self.rule == "strict" and heads_needed(confirmation, self.alpha) > confirmation:
+        if self.rule == "strict" and heads_needed(sealed, self.alpha) > sealed:
             least = math.ceil(math.log2(1 / self.alpha))
             raise UsageError(
-                f"{confirmation} validation rows are sealed to confirm what is found, and at alpha = {self.alpha:g} "
-                f"fewer than {least} can prove nothing: give at least {2 * least} validation rows, or accept what is "
-                'only more likely better (rule = "lenient")'
+                f"{sealed} validation rows are sealed to confirm what is found (rows of one case count once), and at "
+                f"alpha = {self.alpha:g} fewer than {least} can prove nothing: give at least {2 * least} validation rows, "
+                'or accept what is only more likely better (rule = "lenient")'
             )
 
 
@@ -114,7 +114,7 @@ class Decision:
     @property
     def _reason(self) -> str:
         found = self.claim
-        rows = f"{found.n} sealed validation rows: better on {found.better}, worse on {found.worse}"
+        rows = f"{_counted(found.n, 'sealed validation row')}: better on {found.better}, worse on {found.worse}"
         rows += f", {found.excluded} not judged" if found.excluded else ""
         if self.broken:
             return f"the start is kept: {self._breaches} (by the target, {rows})"
@@ -133,7 +133,7 @@ class Decision:
         for name in self.broken:
             kept = self.guardrails[name]
             if kept.guard is None:
-                found.append(f"the new text breaks {name!r} on {kept.broken} sealed rows")
+                found.append(f"the new text breaks {name!r} on {_counted(kept.broken, 'sealed row')}")
             else:
                 guard = kept.guard
                 found.append(
@@ -188,3 +188,7 @@ def often(p: float) -> str:
     if p * _RAREST < 1:
         return f"do as well less than once in {_RAREST:,} runs"
     return f"do as well once in {round(1 / p):,} runs"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from wordgrad.core.value import text_form
 from wordgrad.core.variable import Variable
 from wordgrad.data import rows as files
 from wordgrad.data.rows import Row
-from wordgrad.data.split import Splits, divide, split, unit
+from wordgrad.data.split import Splits, divide, split
 from wordgrad.errors import UsageError
 from wordgrad.functions.strategies import Fused, PerEdge, PerNode
 from wordgrad.losses.base import Loss
@@ -156,13 +155,7 @@ def assembled(
         seed=seed,
         options=options,
     )
-
-    def case(row: Row) -> str | None:
-        """Rows of one case stay together; else those that ask the same."""
-        return text_form(row[task.input]) if task.by is None else unit(row, task.by)
-
-    division = divide(splits.validation, seed=seed, group=case)
-    acceptance.require_rows(len(division.confirmation))
+    division = divide(splits.validation, seed=seed, group=task.case)
     return Job(
         task=task,
         optimizer=optimizer,

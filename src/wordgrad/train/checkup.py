@@ -33,7 +33,7 @@ class Checkup:
     unsteady: int
     """Rows that were scored differently: what there is of noise."""
     sealed: int
-    """Validation rows that will confirm what is found."""
+    """Sealed cases that will confirm what is found: rows that belong together are one."""
     worse: float
     """The share of sealed rows that a better text is taken to score lower."""
     provable: float | None
@@ -79,7 +79,7 @@ def checkup(job: Job, first: Scores, again: Scores, *, seed: int) -> Checkup:
     scores = [old for old, *_ in judged]
     failing = sum(not one and not two for *_, one, two in judged)
     worse = min(WORSE, 1 - failing / len(judged)) if judged else WORSE
-    sealed = len(job.division.confirmation)
+    sealed = job.cases
     return Checkup(
         rows=len(judged),
         unjudged=len(first.values) - len(judged),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from wordgrad import dispatch
-from wordgrad.core.value import Result
+from wordgrad.core.value import Result, text_form
 from wordgrad.core.variable import Variable, abandon
 from wordgrad.data.rows import Row
 from wordgrad.data.split import unit
@@ -119,7 +119,10 @@ class Task:
     target: str | None
     """The column of what is wanted; None where the judge needs none."""
     by: str | None = None
-    """A column whose equal values are one case (a customer, a conversation): its rows count once, by their mean."""
+    """A column whose equal values are one case (a customer, a conversation); rows that ask the same where None.
+
+    The rows of one case stay together, and count once, by their mean.
+    """
 
     def oriented(self, scores: Scores) -> list[float | None]:
         """The scores, with more as better."""
@@ -132,22 +135,27 @@ class Task:
 
     def paired(self, rows: Sequence[Row], start: Scores, candidate: Scores) -> Pairs:
         """Two texts' scores on the same rows, with more as better."""
-        return _paired(start, candidate, self.scale, self._units(rows))
+        return _paired(start, candidate, self.scale, self._cases(rows))
 
     def guarded(self, rows: Sequence[Row], start: Measured, candidate: Measured) -> dict[str, Guarded]:
         """Both texts by each guardrail."""
-        units = self._units(rows)
+        cases = self._cases(rows)
         return {
             name: Guarded(
-                pairs=_paired(start.guardrails[name], candidate.guardrails[name], _scale(each.loss), units),
+                pairs=_paired(start.guardrails[name], candidate.guardrails[name], _scale(each.loss), cases),
                 margin=each.margin,
                 broken=candidate.guardrails[name].failed if each.hard else 0,
             )
             for name, each in self.guardrails.items()
         }
 
-    def _units(self, rows: Sequence[Row]) -> list[Hashable] | None:
-        return None if self.by is None else [unit(row, self.by) or place for place, row in enumerate(rows)]
+    def case(self, row: Row) -> str | None:
+        """What rows of one case have in common; None for a row that stands alone."""
+        return text_form(row[self.input]) if self.by is None else unit(row, self.by)
+
+    def _cases(self, rows: Sequence[Row]) -> list[Hashable]:
+        named = [self.case(row) for row in rows]
+        return [place if each is None else each for place, each in enumerate(named)]
 
     @property
     def scale(self) -> Scale:
@@ -167,7 +175,7 @@ class Task:
         return [each.judgements[0] for each in self._started(rows, values, [], [None] * len(rows))]
 
     def scores(self, rows: Sequence[Row], values: Mapping[str, str], *, progress: Progress = _unseen) -> Scores:
-        """Score the program on `rows`.
+        """Score the program on `rows` by the target, each answer by itself.
 
         Args:
             rows: At least one.
@@ -186,7 +194,7 @@ class Task:
         rows: Sequence[Row],
         texts: Sequence[Mapping[str, str]],
         *,
-        against: Mapping[str, str],
+        against: Mapping[str, str] | None,
         hard: bool = False,
         progress: Progress = _unseen,
     ) -> list[Measured]:
@@ -195,7 +203,7 @@ class Task:
         Args:
             rows: At least one.
             texts: Each as in `scores`.
-            against: The text that a pairwise judge compares each of them with.
+            against: The text that a pairwise judge compares each of them with; each answer by itself where None.
             hard: Measure hard constraints only, and give a row that breaks one the target's worst score.
             progress: Told after each row of each text.
 
@@ -207,7 +215,7 @@ class Task:
         rivals: Sequence[Variable | None] = [None] * len(rows)
         started: list[_Started] = []
         try:
-            if self.pairwise is not None:
+            if self.pairwise is not None and against is not None:
                 rivals = self._answers(rows, against)
             for values in texts:
                 started += self._started(rows, values, losses, rivals)
@@ -283,8 +291,8 @@ def _bounds(scale: Scale) -> tuple[float, float]:
     return (low, high) if scale.higher_is_better else (-high, -low)
 
 
-def _paired(start: Scores, candidate: Scores, scale: Scale, units: Sequence[Hashable] | None) -> Pairs:
-    return paired(_oriented(start, scale), _oriented(candidate, scale), bounds=_bounds(scale), units=units)
+def _paired(start: Scores, candidate: Scores, scale: Scale, cases: Sequence[Hashable]) -> Pairs:
+    return paired(_oriented(start, scale), _oriented(candidate, scale), bounds=_bounds(scale), units=cases)
 
 
 def _scores(results: Sequence[Result]) -> Scores:

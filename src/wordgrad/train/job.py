@@ -60,6 +60,20 @@ class Job:
         return ", ".join(parts)
 
     @property
+    def cases(self) -> int:
+        """Sealed cases: rows that ask the same, or belong together, are one, and prove as one."""
+        named = [self.task.case(row) for row in self.division.confirmation]
+        return len({each for each in named if each is not None}) + named.count(None)
+
+    def require_proof(self) -> None:
+        """Check that the sealed rows could prove anything.
+
+        Raises:
+            UsageError: Even if the new text won every one of them, chance alone would do that too often.
+        """
+        self.acceptance.require_cases(self.cases)
+
+    @property
     def step_rows(self) -> int:
         """Program runs of one step, at most."""
         return self.plan.batch + (self.optimizer.candidates + 1) * len(self.division.selection)
@@ -182,10 +196,11 @@ def run(
     watcher.phase("asking each engine once", 1)
     preflight(job.engines)
     hold_against(job.task, job.known, where=job.known_at)
-    # Without test rows the sealed ones tell what scoring takes: these replies are used again when they decide.
+    # Without test rows the sealed ones tell what scoring takes: these replies are used again when they decide. The
+    # guardrails are measured for the same reason: what is held back for the end follows from this.
     opening = job.splits.test or job.division.confirmation
     watcher.phase(f"scoring the start on the sealed {'test' if job.splits.test else 'validation'} rows", len(opening))
-    scored = job.task.scores(opening, start, progress=lambda done, _: watcher.advance(done))
+    (scored,) = job.task.measured(opening, [start], against=None, progress=lambda done, _: watcher.advance(done))
     end_place = dispatch.next_index()
     spent: BudgetExceeded | None = None
     try:
@@ -193,7 +208,7 @@ def run(
             search.run()
     except BudgetExceeded as error:
         spent = error
-    test_start = scored if job.splits.test else None
+    test_start = scored.target if job.splits.test else None
     outcome = Outcome(
         search=search,
         start=start,
@@ -210,7 +225,7 @@ def run(
             with _numbered(end_place):
                 _finish(job, outcome, seed=seed, watcher=watcher)
         except BudgetExceeded as error:
-            outcome.status, outcome.spent = "unmeasured", error
+            outcome.status, outcome.spent, outcome.test_end = "unmeasured", error, None
         for name, parameter in job.task.program.parameters.items():
             parameter.value = outcome.end[name]
     return outcome
