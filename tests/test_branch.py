@@ -85,10 +85,12 @@ def test_a_branch_says_that_it_proves_nothing(project: Project, run: str) -> Non
     code, out, _ = project.run("runs", "replay", run, "--set", "accept.alpha=0.2")
 
     assert code == 0
-    assert (
-        f"a branch of {run}: its sealed rows have been looked at before, so what it says is a hint, and no pro" in out
-    )
+    assert ". Another run has looked at these rows: a hint, and no proof.\n" in out
     assert project.prompt.read_text("utf-8") == before
+    branch = project.json("runs", "list")[0]
+    assert (branch["report"]["accepted"], branch["report"]["decision"]["proved"]) == (True, False)
+    assert "a hint, and no proof" in project.run("runs", "show", branch["run"])[1]
+    assert project.json("runs", "replay", branch["run"])["same"]
 
 
 def test_a_branch_keeps_its_budget(project: Project, run: str) -> None:
@@ -105,6 +107,7 @@ def test_a_branch_keeps_its_budget(project: Project, run: str) -> None:
         (["--set", "accept.alhpa=0.1"], "unknown key; did you mean alpha?"),
         (["--set", "accept.alpha=2"], "accept.alpha: Input should be less than 1"),
         (["--set", "search.steps.x=2"], "'search.steps.x' cannot be set: 'steps' is no table"),
+        (["--set", "variables.prompt.text=x"], "a branch begins with the run's own texts"),
         (["--from-step", "2"], "--from-step says from where on other settings hold: give them with --set"),
         (["--from-step", "9", "--set", "search.steps=9"], "made 2 steps: branch from one of them, or the next"),
         (["--from-step", "2", "--set", "accept.alpha=0.1"], "--set accept.alpha: between two steps only search."),

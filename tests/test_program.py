@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,6 +85,11 @@ def program(project: Project, name: str, *, variables: bool) -> None:
     project.config.write_text(f'program = "own_shout:{name}"\n{source}', encoding="utf-8")
 
 
+def scored(report: Mapping[str, Any]) -> tuple[int, float | None, float | None]:
+    """How many test rows there are, and both texts' scores on them."""
+    return tuple(report["test"][name] for name in ("n", "start", "end"))  # type: ignore[return-value]
+
+
 @pytest.mark.parametrize(("name", "variables"), [("shout", True), ("Shouter", False), ("made", False)])
 def test_a_program_is_a_function_a_module_or_its_class(own: Project, name: str, variables: bool) -> None:
     """A function gets the configured variables and the row, a Module the row; both learn as the built-in program."""
@@ -90,8 +97,8 @@ def test_a_program_is_a_function_a_module_or_its_class(own: Project, name: str, 
 
     found = own.json("optimize", own.config)
 
-    assert found["variables"] == [{"name": "prompt", "start": START, "end": BETTER}]
-    assert found["test"] == {"n": 5, "start": 0.0, "end": 1.0}
+    assert found["variables"] == [{"name": "prompt", "start": START, "found": BETTER, "end": BETTER}]
+    assert scored(found) == (5, 0.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +231,7 @@ def test_a_function_scores(project: Project) -> None:
     found = project.json("optimize", project.config)
     asked = [each.prompt for each in engine.history if each.request.purpose == "backward"]
 
-    assert found["test"] == {"n": 5, "start": 0.4, "end": 1.0}
+    assert scored(found) == (5, 0.4, 1.0)
     assert len(asked) == 4
     assert all("Shout!" in each for each in asked)
 
@@ -237,7 +244,7 @@ def test_what_passes_needs_no_feedback(project: Project) -> None:
 
     found = project.json("optimize", project.config)
 
-    assert (found["test"], found["accepted"]) == ({"n": 5, "start": 0.4, "end": 0.4}, 0)
+    assert (scored(found), found["accepted"]) == ((5, 0.4, 0.4), False)
     assert {each.request.purpose for each in engine.history} == {"preflight", "forward"}
 
 
@@ -285,7 +292,7 @@ def test_nothing_is_better_where_nothing_can_be_compared(project: Project) -> No
 
     found = project.json("optimize", project.config)
 
-    assert (found["accepted"], found["test"]) == (0, {"n": 5, "start": None, "end": None})
+    assert (found["accepted"], scored(found)) == (False, (5, None, None))
 
 
 @pytest.mark.parametrize(
@@ -313,7 +320,7 @@ def test_a_rubric_is_judged_by_the_backward_engine(project: Project) -> None:
     found = project.json("optimize", project.config)
     said = project.json("estimate", project.config)
 
-    assert (found["test"], found["accepted"]) == ({"n": 5, "start": 0.2, "end": 0.95}, 1)
+    assert (scored(found), found["accepted"]) == ((5, 0.2, 0.95), True)
     assert "judgements" in said
     assert said["all"]["calls"]["least"] <= found["calls"] <= said["all"]["calls"]["most"]
     assert found["tokens"]["input"] + found["tokens"]["output"] <= said["all"]["tokens"]
@@ -341,7 +348,7 @@ def test_rows_may_have_other_columns_and_types(own: Project) -> None:
     for split in ("train", "validation", "test"):
         lines = [
             json.dumps({"word": f"{split}{n}", "shout": f"{split}{n}".upper(), "parts": {"first": f"{split}{n}"}})
-            for n in range(5)
+            for n in range(12)
         ]
         (own.folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     own.config.write_text('program = "own_wide:wide"\n' + own.config.read_text(encoding="utf-8"), encoding="utf-8")
@@ -356,3 +363,52 @@ def test_the_working_folder_may_be_anywhere(own: Project, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
 
     assert own.json("runs", "resume", run)["run"] == run
+
+
+def test_a_module_is_scored_with_the_texts_of_each_candidate(own: Project) -> None:
+    """Also where a function's body reads the Module's own variable late, after its inputs have come."""
+    (own.folder / "own_late.py").write_text(
+        "import own_shout\nimport wordgrad as wg\n\n\n"
+        "class Late(wg.Module):\n"
+        "    def __init__(self):\n"
+        "        self.prompt = wg.Variable('Say it.', 'system prompt', requires_grad=True)\n\n"
+        "    def forward(self, row):\n"
+        "        said = wg.llm_call(self.prompt, row['word'], engine=own_shout.engine)\n\n"
+        "        @wg.function(pure=True)\n"
+        "        def checked(text):\n"
+        "            return text if 'CAPITALS' in self.prompt.value else text.lower()\n\n"
+        "        return checked(said)\n",
+        encoding="utf-8",
+    )
+    program(own, "shout", variables=False)
+    own.change("own_shout:shout", "own_late:Late")
+    found = own.json("optimize", own.config)
+
+    assert (found["accepted"], scored(found)) == (True, (5, 0.0, 1.0))
+
+
+def test_a_rubric_without_a_target_column_compares_in_pairs(project: Project) -> None:
+    """No label is needed, and none is read."""
+
+    class Blind(Pupil):
+        """Judges by what is shouted."""
+
+        def said(self, request: Request) -> object:  # type: ignore[override]
+            if request.purpose != "judge":
+                return super().said(request)
+            text = request.messages[-1].text
+            if "The second answer" not in text:
+                return {"critique": "Shout it.", "score": 0.5}
+            first, second = ("HELD" in each or "TEST" in each for each in text.split("The second answer"))
+            return {"reason": "Loud.", "better": "neither" if first == second else "first" if first else "second"}
+
+    for split, count in (("train", 8), ("validation", 12), ("test", 5)):
+        name = {"validation": "held"}.get(split, split)
+        rows = [json.dumps({"word": f"{name}{n}"}) for n in range(count)]
+        (project.folder / f"{split}.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    project.change('target = "shout"\n', "")
+    metric(project, 'kind = "rubric"\nrubric = "Is it shouted?"')
+    project.engine(Blind())
+    found = project.json("optimize", project.config)
+
+    assert (found["accepted"], found["decision"]["by_judge"], found["decision"]["better"]) == (True, True, 6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,11 @@ def branch_off(branch: Branch, *, budget: Budget, store: Path | None, as_json: b
         UsageError: The run has no such step, or what is set cannot change there.
     """
     row, settings = branch.record.run, branch.settings
+    if "branch_of" in settings:
+        raise UsageError(f"run {row.id} is a branch of {settings['branch_of']}: branch that one")
+    fixed = [key for key in branch.changes if key.startswith("variables.")]
+    if fixed:
+        raise UsageError(f"--set {fixed[0]}: a branch begins with the run's own texts; change the file, and run anew")
     if branch.step > len(branch.record.steps) + 1:
         raise UsageError(f"run {row.id} made {len(branch.record.steps)} steps: branch from one of them, or the next")
     if branch.step > 1:
@@ -49,7 +54,8 @@ def branch_off(branch: Branch, *, budget: Budget, store: Path | None, as_json: b
             raise UsageError(
                 f"--set {wrong[0]}: between two steps only {' and '.join(_LATER)}… can change; leave --from-step out"
             )
-    new = {**settings, "write": False, "budget": {"calls": budget.calls, "usd": None, "seconds": None}}
+    limits = {"calls": budget.calls, "usd": None, "seconds": None}
+    new = {**settings, "branch_of": row.id, "write": False, "budget": limits}
     if branch.step == 1:
         new["changes"] = {**settings["changes"], **branch.changes}
     else:
@@ -58,18 +64,18 @@ def branch_off(branch: Branch, *, budget: Budget, store: Path | None, as_json: b
     console = main_job.screen_console(as_json=as_json)
     starts = {name: texts[0] for name, texts in branch.record.versions.items()}
     job = rebuilt(config, starts, engine_of=main_job.engines(config, settings["engine"]), seed=row.seed)
-    later = later_of(new, job)
+    job, later = branched(job, new), later_of(new, job)
     main_job.require_weights(config, settings["engine"], console, yes=yes)
     path = store or default_path()
     with Run(path, seed=row.seed, budget=budget, name=f"{row.name}, branch", settings=new, replies_of=row.id) as run:
         main_job.finish(
             run, job, config, console=console, seed=row.seed, write=False, as_json=as_json, store=store, later=later
         )
-    console.print(
-        f"a branch of {row.id}: its sealed rows have been looked at before, so what it says is a hint, and no proof",
-        highlight=False,
-        markup=False,
-    )
+
+
+def branched(job: Job, settings: Mapping[str, Any]) -> Job:
+    """The job; that of a branch knows that its sealed rows have been looked at."""
+    return replace(job, seen_before="branch_of" in settings)
 
 
 def later_of(settings: Mapping[str, Any], job: Job) -> Later | None:

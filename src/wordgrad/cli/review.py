@@ -43,8 +43,8 @@ def review(
         pairs = _pairs(database, row)
         for label in _asked(pairs, _labels(database, row.id), console, seed=row.id, most=rows):
             database.write(partial(kept.add_event, run=row.id, kind="label", body=label)).result()
-        alpha = kept.events(database, row.id, "decision")[-1]["alpha"]
-        found = reviewed(pairs, _labels(database, row.id), alpha=alpha)
+        decision = kept.events(database, row.id, "decision")[-1]
+        found = reviewed(pairs, _labels(database, row.id), alpha=decision["alpha"])
         versions = {name: texts[0] for name, texts in kept.versions(database, row.id).items()}
         ending = kept.events(database, row.id, "ending")[-1]["found"]
     if as_json:
@@ -53,6 +53,10 @@ def review(
     else:
         console.print(visible(f"{found.words}."))
     if config is not None:
+        broken = [name for name, each in decision["guardrails"].items() if not each["kept"]]
+        if broken:
+            console.print(visible(f"nothing was written: the new text does not keep {', '.join(broken)}"))
+            return
         _write(found, config, versions, ending, console)
 
 

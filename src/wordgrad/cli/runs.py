@@ -16,7 +16,7 @@ from rich.table import Table
 
 from wordgrad.cli import optimize as main_job
 from wordgrad.cli import steps as shown
-from wordgrad.cli.branch import Branch, branch_off, later_of
+from wordgrad.cli.branch import Branch, branch_off, branched, later_of
 from wordgrad.cli.screen import print_json
 from wordgrad.compose import Budget, Replay, Run, report
 from wordgrad.compose.record import summarised
@@ -142,6 +142,7 @@ def resume(
     config = _config(settings)
     console = main_job.screen_console(as_json=as_json)
     job = rebuilt(config, starts, engine_of=main_job.engines(config, settings["engine"]), seed=row.seed)
+    job = branched(job, settings)
     main_job.require_weights(config, settings["engine"], console, yes=yes)
     with Run(_path(store), resume=row.id, budget=Budget(**budget)) as resumed:
         resumed.note("budget", budget)
@@ -212,7 +213,7 @@ def _check(
     config = _config(settings)
     starts = {name: texts[0] for name, texts in versions.items()}
     engine_of = main_job.engines(config, settings["engine"], unasked=True)
-    job = rebuilt(config, starts, engine_of=engine_of, seed=row.seed)
+    job = branched(rebuilt(config, starts, engine_of=engine_of, seed=row.seed), settings)
     with Replay(_path(store), row.id) as again:
         outcome = carried_out(again, job, Unwatched(), seed=row.seed, later=later_of(settings, job))
         said = summarised(row.id, outcome, again.usage)
@@ -272,12 +273,7 @@ def _budget(database: Database, row: kept.RunRow, given: dict[str, float | None]
     """
     changed = {kind: limit for kind, limit in given.items() if limit is not None}
     if changed:
-        if row.status == "budget" and kept.events(database, row.id, "ending"):
-            raise UsageError(
-                f"the search of run {row.id} is over: what it found has met the sealed rows, and a second text may "
-                "not. Start another run from its text (wordgrad runs export), with validation rows that it has not seen"
-            )
-        kept.lift_limits(database, row.id)
+        kept.take_further(database, row)
     before = [kept.settings(database, row.id)["budget"], *kept.events(database, row.id, "budget")]
     return {**before[-1], **changed}
 

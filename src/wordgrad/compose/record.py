@@ -8,6 +8,7 @@ from typing import Any
 
 from wordgrad.compose.run import Totals
 from wordgrad.core.gradient import Gradient
+from wordgrad.losses.base import Scale
 from wordgrad.statistics.claim import Claim
 from wordgrad.train.accept import Decision
 from wordgrad.train.evaluate import slices
@@ -34,7 +35,7 @@ def _ranked(gradients: Sequence[Gradient]) -> list[str]:
 
 def summarised(run_id: str, outcome: Outcome, totals: Totals) -> dict[str, object]:
     """The run's result as JSON."""
-    start, end, gain = outcome.test_start, outcome.test_end, outcome.gain
+    start, end, gain, scale = outcome.test_start, outcome.test_end, outcome.gain, outcome.search.task.scale
     return {
         "run": run_id,
         "status": outcome.status,
@@ -43,15 +44,15 @@ def summarised(run_id: str, outcome: Outcome, totals: Totals) -> dict[str, objec
             for name, text in outcome.start.items()
         ],
         "accepted": outcome.accepted,
-        "decision": None if outcome.decision is None else decided(outcome.decision),
-        "bounds": list(outcome.search.task.scale.bounds),
+        "decision": None if outcome.decision is None else decided(outcome.decision, scale),
+        "bounds": list(scale.bounds),
         "test": None
         if start is None
         else {
             "n": len(start.values),
             "start": start.mean,
             "end": None if end is None else end.mean,
-            "gain": None if gain is None else _claimed(gain),
+            "gain": None if gain is None else _claimed(gain, scale),
             "slices": [] if end is None else [asdict(each) for each in slices(start, end)],
         },
         "steps": len(outcome.search.steps),
@@ -63,15 +64,15 @@ def summarised(run_id: str, outcome: Outcome, totals: Totals) -> dict[str, objec
     }
 
 
-def decided(decision: Decision) -> dict[str, object]:
-    """A decision as JSON."""
+def decided(decision: Decision, scale: Scale) -> dict[str, object]:
+    """A decision as JSON; the texts' scores are as the metric gave them, a difference above 0 is a gain."""
     return {
         "accepted": decision.accepted,
         "proved": decision.proved,
         "rule": decision.rule,
         "by_judge": decision.by_judge,
         "words": decision.words,
-        **_claimed(decision.claim),
+        **_claimed(decision.claim, scale),
         "alpha": decision.claim.alpha,
         "chance": decision.chance,
         "needed": decision.needed,
@@ -88,11 +89,12 @@ def decided(decision: Decision) -> dict[str, object]:
     }
 
 
-def _claimed(found: Claim) -> dict[str, object]:
+def _claimed(found: Claim, scale: Scale) -> dict[str, object]:
+    sign = 1 if scale.higher_is_better else -1
     return {
         "n": found.n,
-        "start": found.start,
-        "candidate": found.candidate,
+        "start": None if found.start is None else sign * found.start,
+        "candidate": None if found.candidate is None else sign * found.candidate,
         "difference": found.difference,
         "low": found.low,
         "high": found.high,

@@ -16,6 +16,8 @@ from wordgrad.train.diff import diff
 _PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 _PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0x2426)
 
+_MARKUP = frozenset("\\`*_{}[]()<>#+!|~")
+
 _STYLE = """
 :root { color-scheme: light dark; --new: #1a7f37; --gone: #b42318; --line: #8886; --soft: #8882; --main: #2f6feb; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -92,7 +94,7 @@ def gained(difference: float, bounds: Sequence[float] = (0.0, 1.0)) -> str:
 
 def markdown(record: Record) -> str:
     """The run as Markdown: what was decided, each step with all of its feedback, and the texts."""
-    lines = [f"# Run {record.run.id}", "", headline(record), ""]
+    lines = [f"# Run {record.run.id}", "", _cell(headline(record)), ""]
     decision = (record.run.report or {}).get("decision")
     if decision is not None:
         lines += [*fenced(decision["words"]), ""]
@@ -100,9 +102,9 @@ def markdown(record: Record) -> str:
         lines += _step(step)
     for name, values in record.versions.items():
         for title, text in (("start", values[0]), ("end", values[-1])):
-            lines += [f"## {name}: {title}", "", *fenced(text), ""]
+            lines += [f"## {_cell(name)}: {title}", "", *fenced(text), ""]
     lines += ["## What it took", "", "| | model | calls | tokens read | written | US$ |", "|---|---|---|---|---|---|"]
-    lines += [f"| {' | '.join(each).replace('`', '')} |" for each in _spending(record)]
+    lines += [f"| {' | '.join(map(_cell, each))} |" for each in _spending(record)]
     return "\n".join([*lines, ""])
 
 
@@ -111,9 +113,9 @@ def _step(step: Mapping[str, Any]) -> Iterator[str]:
     for name, before in step["before"].items():
         if step["after"][name] != before:
             marked = "".join(hunk.marked for hunk in diff(before, step["after"][name]))
-            yield from ("", f"### {name}", "", *fenced(marked))
+            yield from ("", f"### {_cell(name)}", "", *fenced(marked))
         if step["feedback"][name]:
-            yield from ("", f"### Feedback on {name}", "", *fenced(_listed(step["feedback"][name])))
+            yield from ("", f"### Feedback on {_cell(name)}", "", *fenced(_listed(step["feedback"][name])))
     yield ""
 
 
@@ -122,6 +124,11 @@ def fenced(text: str) -> list[str]:
     runs = "".join(char if char == "`" else " " for char in text).split()
     fence = "`" * max(3, 1 + max((len(each) for each in runs), default=0))
     return [f"{fence}text", pictured(text), fence]
+
+
+def _cell(text: str) -> str:
+    """Text inside a line of Markdown, with nothing in it that is markup."""
+    return "".join(f"\\{char}" if char in _MARKUP else char for char in " ".join(pictured(text).split()))
 
 
 def _title(step: Mapping[str, Any]) -> str:
@@ -168,10 +175,17 @@ def page(record: Record) -> str:
 
 
 def _decision(record: Record) -> Iterator[str]:
-    report = record.run.report or {}
-    decision = report.get("decision")
+    report = record.run.report
+    if report is None:
+        yield f'<p class="decision">The run has not ended: it is {_text(record.run.status)}.</p>'
+        return
+    if "decision" not in report:  # of a command that trains nothing
+        return
+    decision = report["decision"]
     if decision is None:
-        yield '<p class="decision">Nothing led the start in the search: it is kept.</p>'
+        ended = "The budget was spent before the sealed rows could decide"
+        kept = ended if report["status"] == "unmeasured" else "Nothing led the start in the search"
+        yield f'<p class="decision">{kept}: the start is kept.</p>'
         return
     yield f'<p class="decision">{_text(decision["words"])}.</p>'
     yield "<table><tr><th>rows</th><th>of</th><th>start</th><th>new text</th><th>difference</th><th>at least</th></tr>"

@@ -32,7 +32,10 @@ class Result:
 
     @property
     def status(self) -> Status:
-        """done; budget, where it ended the search; unmeasured, where it ended before the sealed rows had decided."""
+        """How it ended: "done", "budget" or "unmeasured".
+
+        A budget ended the search, or what comes after it: the confirmation, or an accepted text's score on test rows.
+        """
         return self.outcome.status
 
     @property

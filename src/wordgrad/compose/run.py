@@ -158,11 +158,9 @@ class Run:
         """Forget versions from this number on."""
         self._database.write(lambda connection: runs.drop_versions(connection, self.id, versions)).result()
 
-    def keep(self, variable: str, version: int, value: str) -> None:
-        """Keep a variable's value; version 0 is the start."""
-        self._database.write(
-            lambda connection: runs.add_version(connection, self.id, variable, version, value)
-        ).result()
+    def keep(self, version: int, values: Mapping[str, str]) -> None:
+        """Keep the variables' values, all or none; version 0 is the start."""
+        self._database.write(lambda connection: runs.add_versions(connection, self.id, version, values)).result()
 
 
 class Replay(Run):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from wordgrad.compose.preflight import preflighted
@@ -23,14 +24,14 @@ from wordgrad.core.variable import Variable
 from wordgrad.data import rows as files
 from wordgrad.data.examples import examples
 from wordgrad.data.split import Splits, split
-from wordgrad.engines.defaults import resolve
+from wordgrad.engines.defaults import backward_engine, resolve
 from wordgrad.errors import UsageError
 from wordgrad.losses.base import Loss
 from wordgrad.losses.metric import Metric, MetricLoss
 from wordgrad.store import runs
 from wordgrad.store.database import Database
 from wordgrad.train.accept import Acceptance, Decision
-from wordgrad.train.build import assembled, in_pairs
+from wordgrad.train.build import assembled, divided, in_pairs
 from wordgrad.train.checkup import Checkup
 from wordgrad.train.evaluate import Guardrail as _Guardrail
 from wordgrad.train.evaluate import Task
@@ -95,7 +96,7 @@ class Trainer:
         self.task = Task(
             program=program_of(program, dict(variables or {}), called=called, where="variables="),
             loss=loss,
-            pairwise=in_pairs(loss),
+            pairwise=in_pairs(loss) if target is None else None,
             guardrails={
                 name: _Guardrail(loss=_scored(each.metric, f"the guardrail {name!r}"), margin=each.margin)
                 for name, each in (guardrails or {}).items()
@@ -127,7 +128,8 @@ class Trainer:
             budget: Limits; what confirming the result takes is held back while the search runs.
             seed: Of all that is random.
             store: The file that keeps the run; memory where None.
-            resume: The id of a run in `store` to go on with, with its seed: what it did is read, not done again.
+            resume: The id of a run in `store` to go on with, with its seed: what it did is read, not done again. A
+                `budget` counts from the run's start.
             observer: Told what happens, as it happens, in the thread that calls.
 
         Returns:
@@ -141,10 +143,12 @@ class Trainer:
         """
         splits = self._splits(train, validation, test)
         with self._restored():
-            seed = seed if resume is None else self._taken_up(store, resume)
+            seed = seed if resume is None else self._taken_up(store, resume, budget)
             job = self._job(splits, seed)
             job.require_proof()
-            with Run(store, seed=seed, budget=budget, name="fit", resume=resume) as run:
+            # A judge without an engine of its own is the critic.
+            critic = backward_engine(resolve(self.plan.critic))
+            with critic, Run(store, seed=seed, budget=budget, name="fit", resume=resume) as run:
                 outcome = carried_out(run, job, observer or Unwatched(), seed=seed)
                 run.note("end", summarised(run.id, outcome, run.usage))
                 return Result(rows=job.rows, outcome=outcome, record=run.found(), usage=run.usage)
@@ -161,7 +165,10 @@ class Trainer:
         resume: str | None = None,
         observer: Observer | None = None,
     ) -> Result:
-        """`fit()` for async code, in a thread of its own; when it is cancelled, its calls are."""
+        """`fit()` for async code, in a thread of its own.
+
+        Cancelled, it ends before the next row or phase, puts the start's texts back, and is waited for.
+        """
         stopped = threading.Event()
         fitted = partial(
             self.fit,
@@ -174,10 +181,25 @@ class Trainer:
             resume=resume,
             observer=_Stoppable(observer or Unwatched(), stopped),
         )
-        try:
-            return await anyio.to_thread.run_sync(fitted, abandon_on_cancel=True)
-        finally:
-            stopped.set()
+        result: list[Result] = []
+
+        def work() -> None:
+            with suppress(_Stopped):
+                result.append(fitted())
+
+        async def stop_when_cancelled() -> None:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                stopped.set()
+
+        # The thread is waited for also when this is cancelled: two trainings must not write the same variables.
+        async with anyio.create_task_group() as group:
+            group.start_soon(stop_when_cancelled)
+            await anyio.to_thread.run_sync(work)
+            group.cancel_scope.cancel()
+        await anyio.lowlevel.checkpoint()
+        return result[0]
 
     def preflight(
         self, train: object, validation: object = None, test: object = None, *, seed: int = 0, rows: int | None = None
@@ -198,7 +220,7 @@ class Trainer:
 
         @contextmanager
         def opened() -> Generator[tuple[Run, Observer]]:
-            with Run(seed=seed, name="preflight") as run:
+            with backward_engine(resolve(self.plan.critic)), Run(seed=seed, name="preflight") as run:
                 yield run, Unwatched()
 
         return preflighted(job, opened, seed=seed, rows=rows).checkup
@@ -228,18 +250,21 @@ class Trainer:
             self.plan,
             self.acceptance,
             splits,
+            divided(self.task, splits, seed=seed),
             seed=seed,
             engines=[critic, rewriter],
             scorers=[],
         )
         return replace(job, known=self.known)
 
-    def _taken_up(self, store: Path | str | None, resume: str) -> int:
+    def _taken_up(self, store: Path | str | None, resume: str, budget: Budget | None) -> int:
         """Put the variables where the run began; returns its seed."""
         if store is None:
             raise UsageError(f"resume={resume!r} needs the store= that keeps the run")
         with Database(store) as database:
             row = runs.find(database, resume)
+            if budget is not None:
+                runs.take_further(database, row)
             starts = {name: texts[0] for name, texts in runs.versions(database, row.id).items()}
         parameters = self.task.program.parameters
         if starts and starts.keys() != parameters.keys():
@@ -290,6 +315,7 @@ class _Stoppable:
         self.observer.advance(done)
 
     def step(self, step: Step) -> None:
+        self._check()
         self.observer.step(step)
 
     def ending(self, steps: int, found: Mapping[str, str]) -> None:
@@ -297,6 +323,7 @@ class _Stoppable:
         self.observer.ending(steps, found)
 
     def decided(self, decision: Decision, rows: Sequence[Disagreement]) -> None:
+        self._check()
         self.observer.decided(decision, rows)
 
     def _check(self) -> None:

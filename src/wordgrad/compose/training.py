@@ -8,23 +8,24 @@ from dataclasses import asdict, dataclass
 from wordgrad.compose.allowance import Allowance
 from wordgrad.compose.record import decided, recorded
 from wordgrad.compose.run import Replay, Run
+from wordgrad.losses.base import Scale
 from wordgrad.train import job as jobs
 from wordgrad.train.accept import Decision
-from wordgrad.train.job import Job, Observer, Outcome
+from wordgrad.train.job import Ending, Job, Observer, Outcome
 from wordgrad.train.review import Disagreement
 from wordgrad.train.search import Later, Step
 
 
 def carried_out(run: Run, job: Job, observer: Observer, *, seed: int, later: Later | None = None) -> Outcome:
     """The job's outcome, with all that leads to it kept in the run; see `job.run()`."""
-    watcher = _Journal(run, observer)
+    watcher = _Journal(run, observer, job.task.scale)
     start = {name: str(each.value) for name, each in job.task.program.parameters.items()}
     watcher.keep(start)
     endings = run.noted("ending")
     if isinstance(run, Replay):
         # A run that was not resumed after its end has all calls of the step in which its budget ended.
         del endings[:1]
-    ended = endings[0]["steps"] if endings else None
+    ended = Ending(**endings[0]) if endings else None
     outcome = jobs.run(job, seed=seed, watcher=watcher, allowance=Allowance(run), ended=ended, later=later)
     if outcome.found != outcome.end:
         watcher.keep(outcome.end)
@@ -38,12 +39,12 @@ class _Journal:
 
     run: Run
     observer: Observer
+    scale: Scale
     _kept: int = 0
 
     def keep(self, values: Mapping[str, str]) -> None:
         """Keep these values as the next version."""
-        for name, value in values.items():
-            self.run.keep(name, self._kept, value)
+        self.run.keep(self._kept, values)
         self._kept += 1
 
     def end(self) -> None:
@@ -74,6 +75,6 @@ class _Journal:
 
     def decided(self, decision: Decision, rows: Sequence[Disagreement]) -> None:
         """Keep what the sealed rows said, and where people could."""
-        self.run.note("decision", decided(decision))
+        self.run.note("decision", decided(decision, self.scale))
         self.run.note("disagreements", {"rows": [asdict(each) for each in rows]})
         self.observer.decided(decision, rows)

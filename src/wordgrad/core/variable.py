@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 _WORDS_SHOWN = 8
 _CHARS_SHOWN = 80
+
+
+held: ContextVar[Mapping[int, Result] | None] = ContextVar("wordgrad.held", default=None)
+"""Other values for some Variables, by id. They hold in every call made under them, however late its body runs."""
 
 
 class Variable:
@@ -39,8 +44,8 @@ class Variable:
 
     __slots__ = (
         "_gradients",
+        "_own",
         "_spent",
-        "_state",
         "_version",
         "constraints",
         "grad_fn",
@@ -65,7 +70,7 @@ class Variable:
         if isinstance(constraints, str):
             raise UsageError(f"constraints={constraints!r} is one text: pass [{constraints!r}]")
         _check(value, requires_grad=requires_grad)
-        self._state: Result | Pending[Result] = Result(value=value if isinstance(value, str | Opaque) else plain(value))
+        self._own: Result | Pending[Result] = Result(value=value if isinstance(value, str | Opaque) else plain(value))
         self._version = 0
         self._spent = False
         self._gradients: dict[Key, Gradient] = {}
@@ -81,7 +86,7 @@ class Variable:
     ) -> Variable:
         """The output of a call. Functions make these; users do not."""
         self = cls.__new__(cls)
-        self._state = state
+        self._own = state
         self._version = 0
         self._spent = False
         self._gradients = {}
@@ -93,6 +98,12 @@ class Variable:
         return self
 
     # ---- the value
+
+    @property
+    def _state(self) -> Result | Pending[Result]:
+        """What is held: the Variable's own, or what a context holds in its place."""
+        values = held.get()
+        return self._own if values is None else values.get(id(self), self._own)
 
     @property
     def result(self) -> Result:
@@ -114,7 +125,7 @@ class Variable:
     @value.setter
     def value(self, new: object) -> None:
         _check(new, requires_grad=self.requires_grad)
-        self._state = Result(value=new if isinstance(new, str | Opaque) else plain(new))
+        self._own = Result(value=new if isinstance(new, str | Opaque) else plain(new))
         self._version += 1
         self.grad_fn = None
 

@@ -176,6 +176,22 @@ def divide(
     return Division(selection=selection, confirmation=confirmation)
 
 
+def connected(keys: Sequence[Sequence[Hashable]]) -> list[int]:
+    """The group of each item: items that share a key, or are joined by others that do, are one group."""
+    groups = list(range(len(keys)))
+    first: dict[Hashable, int] = {}
+
+    def root(item: int) -> int:
+        while groups[item] != item:
+            item = groups[item]
+        return item
+
+    for item, own in enumerate(keys):
+        for key in own:
+            groups[root(item)] = root(first.setdefault(key, item))
+    return [root(item) for item in range(len(keys))]
+
+
 def _grouped(rows: Sequence[RowT], group: Callable[[RowT], Hashable] | None) -> list[list[int]]:
     """The places of the rows, by what they have in common; each alone where nothing is said."""
     groups: dict[Hashable, list[int]] = {}

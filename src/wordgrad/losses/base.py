@@ -110,6 +110,10 @@ class Loss(ABC):
     def judge(self, case: Case, node: Node) -> Result | Awaitable[Result]:
         """The judgement of one case: its words as the value, and its score."""
 
+    def of_failed(self, *, output: bool, other: bool) -> float | None:
+        """The score where the output failed, or another input did: the worst one, or none where the output is fine."""
+        return self.scale.worst if output and self.scale is not None else None
+
     def judged(self, words: str, score: float | None, tags: Mapping[str, str] | None = None) -> Result:
         """A judgement, with whether it passes.
 
@@ -157,8 +161,9 @@ class Judgement(Function):
             output, *others = (copied(each.value) for each in inputs)
             extras: dict[str, Any] = dict(zip(self.known, others, strict=True))
             return self.loss.judge(Case(output=output, finish=inputs[0].finish, **extras), node)
-        scale = self.loss.scale if failed is inputs[0] else None
-        return replace(failed, score=None if scale is None else scale.worst, passed=False)
+        other = any(each.failure is not None for each in inputs[1:])
+        score = self.loss.of_failed(output=inputs[0].failure is not None, other=other)
+        return replace(failed, score=score, passed=False)
 
     def backward(self, ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback] | Awaitable[Sequence[Feedback]]:
         """The judge's words are the gradient of what was judged: no further call, and none where it passed."""

@@ -168,6 +168,10 @@ class PairwiseLoss(_Judge):
     def __init__(self, rubric: str, engine: str | Engine | None = None, *, options: Sampling = _OPTIONS) -> None:
         super().__init__(rubric, engine, options)
 
+    def of_failed(self, *, output: bool, other: bool) -> float | None:
+        """An answer is better than a failure."""
+        return 0.5 if output == other else float(other)
+
     async def judge(self, case: Case, node: Node) -> Result:
         """The preference; no score where neither the judge's reply nor its repair can be read."""
         output, other = text_form(case.output), _shown(case.target)

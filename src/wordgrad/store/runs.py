@@ -97,20 +97,29 @@ def reopen_run(database: Database, run: str) -> RunRow:
     return row
 
 
-def lift_limits(database: Database, run: str) -> None:
-    """Let a run that its budget ended go on under another: what the old one refused will be asked again."""
+def take_further(database: Database, run: RunRow) -> None:
+    """Let a run that its budget ended go on under another: what the old one refused will be asked again.
+
+    Raises:
+        UsageError: It has ended with a text that met the sealed rows, and no budget can take it further.
+    """
+    if run.status == "budget" and events(database, run.id, "ending"):
+        raise UsageError(
+            f"the search of run {run.id} is over: what it found has met the sealed rows, and a second text may not. "
+            "Start another run from its text (wordgrad runs export), with validation rows that it has not seen"
+        )
 
     def change(connection: sqlite3.Connection) -> None:
         connection.execute(
-            "DELETE FROM events WHERE run = ? AND kind = 'affords' AND NOT json_extract(body, '$.answer')", (run,)
+            "DELETE FROM events WHERE run = ? AND kind = 'affords' AND NOT json_extract(body, '$.answer')", (run.id,)
         )
         (first,) = connection.execute(
             "SELECT min(CAST(place AS INTEGER)) FROM places "
             "WHERE run = ? AND json_extract(error, '$.kind') IS NOT NULL",
-            (run,),
+            (run.id,),
         ).fetchone()
         if first is not None:
-            forget_places(connection, run, first)
+            forget_places(connection, run.id, first)
 
     database.write(change).result()
 
@@ -224,12 +233,13 @@ def versions(database: Database, run: str) -> dict[str, list[str]]:
     return found
 
 
-def add_version(connection: sqlite3.Connection, run: str, variable: str, version: int, value: str) -> None:
-    """Keep a variable's value inside a change; the same one twice is one."""
-    connection.execute(
-        "INSERT INTO versions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (run, variable, version, keep(connection, value)),
-    )
+def add_versions(connection: sqlite3.Connection, run: str, version: int, values: Mapping[str, str]) -> None:
+    """Keep all variables' values inside a change; the same version twice is one."""
+    for variable, value in values.items():
+        connection.execute(
+            "INSERT INTO versions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (run, variable, version, keep(connection, value)),
+        )
 
 
 def drop_versions(connection: sqlite3.Connection, run: str, first: int) -> None:

@@ -27,7 +27,7 @@ class Acceptance:
     """What a new text has to show."""
 
     rule: Rule = "strict"
-    """"strict: it is proved to be better. lenient: it is more likely better than not, and is said to be unproved."""
+    """strict: it is proved to be better. lenient: it is more likely better than not, and is said to be unproved."""
     alpha: float = 0.05
     """The chance of a false claim that a whole run may take; of each guardrail too."""
     margin: float = 0.02
@@ -48,8 +48,8 @@ class Acceptance:
             least = math.ceil(math.log2(1 / self.alpha))
             raise UsageError(
                 f"{sealed} validation rows are sealed to confirm what is found (rows of one case count once), and at "
-                f"alpha = {self.alpha:g} fewer than {least} can prove nothing: give at least {2 * least} validation rows, "
-                'or accept what is only more likely better (rule = "lenient")'
+                f"alpha = {self.alpha:g} fewer than {least} can prove nothing: give at least {2 * least} validation "
+                'rows, or accept what is only more likely better (rule = "lenient")'
             )
 
 
@@ -61,7 +61,7 @@ class Guarded:
     margin: float
     """The loss that would be borne, in the metric's unit; 0 for a hard constraint."""
     broken: int = 0
-    """Rows on which the candidate does not pass; counted for a hard constraint."""
+    """Rows on which the candidate does not pass, or could not be judged; counted for a hard constraint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +88,8 @@ class Decision:
     guardrails: Mapping[str, Kept] = field(default_factory=dict)
     by_judge: bool = False
     """Whether a model judged, which was not told which text was which."""
+    seen_before: bool = False
+    """Whether another run has looked at these rows: then they prove nothing."""
 
     @property
     def accepted(self) -> bool:
@@ -98,7 +100,7 @@ class Decision:
     @property
     def proved(self) -> bool:
         """Whether it is accepted, and proved to be better."""
-        return self.accepted and self.claim.proved
+        return self.accepted and self.claim.proved and not self.seen_before
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -109,7 +111,8 @@ class Decision:
     def words(self) -> str:
         """The decision and its reason, for people who know no statistics."""
         judged = ". A model judged, blind: its opinion was optimised, not the truth" if self.by_judge else ""
-        return f"{self._reason}{judged}"
+        seen = ". Another run has looked at these rows: a hint, and no proof" if self.seen_before else ""
+        return f"{self._reason}{judged}{seen}"
 
     @property
     def _reason(self) -> str:
@@ -118,7 +121,7 @@ class Decision:
         rows += f", {found.excluded} not judged" if found.excluded else ""
         if self.broken:
             return f"the start is kept: {self._breaches} (by the target, {rows})"
-        if self.proved:
+        if self.accepted and self.claim.proved:
             return f"the new text is better ({rows}). Were it no better, chance would {often(found.p)}"
         more = f"better with a probability of {self.chance:.0%}"
         if self.needed is not None:
@@ -150,6 +153,7 @@ def decide(
     acceptance: Acceptance,
     rng: random.Random,
     by_judge: bool = False,
+    seen_before: bool = False,
 ) -> Decision:
     """Compare the candidate with the start on rows that nothing else has seen. Once a run: see `claim()`.
 
@@ -159,6 +163,7 @@ def decide(
         acceptance: What the candidate has to show.
         rng: Draws what the tests need.
         by_judge: Whether the scores are a model's preferences.
+        seen_before: Whether another run has looked at these rows.
     """
     alpha = acceptance.alpha
     found = claim(pairs, rng=rng, alpha=alpha)
@@ -170,6 +175,7 @@ def decide(
         needed=disagreements_needed(found.better, found.worse, alpha=alpha) if undecided else None,
         guardrails={name: _kept(each, acceptance, rng) for name, each in guardrails.items()},
         by_judge=by_judge,
+        seen_before=seen_before,
     )
 
 
@@ -177,7 +183,7 @@ def _kept(guarded: Guarded, acceptance: Acceptance, rng: random.Random) -> Kept:
     if not guarded.margin:
         return Kept(kept=not guarded.broken, broken=guarded.broken, guard=None)
     guard = not_worse(guarded.pairs, margin=guarded.margin, rng=rng, alpha=acceptance.alpha)
-    seen = acceptance.rule == "lenient" and guard.difference > -guard.margin
+    seen = acceptance.rule == "lenient" and guard.n > 0 and guard.difference > -guard.margin
     return Kept(kept=guard.kept or seen, broken=0, guard=guard)
 
 

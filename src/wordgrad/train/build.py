@@ -8,7 +8,7 @@ from dataclasses import replace
 from wordgrad.core.variable import Variable
 from wordgrad.data import rows as files
 from wordgrad.data.rows import Row
-from wordgrad.data.split import Splits, divide, split
+from wordgrad.data.split import Division, Splits, divide, split
 from wordgrad.errors import UsageError
 from wordgrad.functions.strategies import Fused, PerEdge, PerNode
 from wordgrad.losses.base import Loss
@@ -53,35 +53,37 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
     task = Task(
         program=_program(config, parameters, engine_of),
         loss=loss,
-        pairwise=in_pairs(loss),
+        pairwise=in_pairs(loss) if config.target is None else None,
         guardrails={
             name: Guardrail(loss=_loss(config, table, engine_of, "guardrails", name), margin=table.margin)
             for name, table in config.guardrails.items()
         },
         input=config.data.input,
-        target=config.data.target,
+        target=config.target,
         by=config.data.by,
     )
     rewriter = config.engines.optimizer
     plan = plan_of(config, critic=engine_of(config.engines.backward), rewriter=engine_of(rewriter))
     with config.blaming("data", "validation" if config.data.examples is None else "examples"):
-        job = assembled(
-            task,
-            plan,
-            Acceptance(**config.accept.model_dump()),
-            splits,
-            seed=seed,
-            options=sampling(rewriter),
-            engines=[engine_of(table) for table in config.asked.values()],
-            scorers=[engine_of(table) for table in config.scoring],
-        )
+        division = divided(task, splits, seed=seed)
+    job = assembled(
+        task,
+        plan,
+        Acceptance(**config.accept.model_dump()),
+        splits,
+        division,
+        seed=seed,
+        options=sampling(rewriter),
+        engines=[engine_of(table) for table in config.asked.values()],
+        scorers=[engine_of(table) for table in config.scoring],
+    )
     return replace(job, known=_known(config), known_at=config.at("metric", "known"))
 
 
 def _known(config: Config) -> list[Known]:
     known = config.metric.known
     blind = [number for number, each in enumerate(known, start=1) if each.target is None]
-    if blind and config.data.target is not None and config.metric.kind != "rubric":
+    if blind and config.target is not None and config.metric.kind != "rubric":
         raise UsageError(f"{config.at('metric', 'known')}: number {blind[0]} needs a target, as the rows have one")
     return [Known(**each.model_dump()) for each in known]
 
@@ -115,10 +117,20 @@ def plan_of(config: Config, *, critic: Engine | str | None, rewriter: Engine | s
 
 
 def in_pairs(loss: Loss) -> PairwiseLoss | None:
-    """The judge of pairs that a judge of single texts stands for; None for what is no judge."""
-    if not isinstance(loss, JudgeLoss):
+    """The judge of pairs that a judge of single answers stands for; None for what is no such judge."""
+    if type(loss) is not JudgeLoss:  # a subclass may ask otherwise
         return None
     return PairwiseLoss(loss.objective, loss.engine, options=loss.options)
+
+
+def divided(task: Task, splits: Splits, *, seed: int) -> Division[Row]:
+    """Divide the validation rows; the rows of one case stay together.
+
+    Raises:
+        UsageError: They are too few.
+    """
+    cases = dict(zip(splits.validation, task.cases(splits.validation), strict=True))
+    return divide(splits.validation, seed=seed, group=cases.__getitem__)
 
 
 def assembled(
@@ -126,6 +138,7 @@ def assembled(
     plan: Plan,
     acceptance: Acceptance,
     splits: Splits,
+    division: Division[Row],
     *,
     seed: int,
     engines: Sequence[Engine],
@@ -139,13 +152,11 @@ def assembled(
         plan: How long, how wide, and who is asked.
         acceptance: What a new text has to show.
         splits: The rows.
-        seed: Of the optimizer's candidates, and of the division of the validation rows.
+        division: Of the validation rows.
+        seed: Of the optimizer's candidates.
         engines: As in `Job`.
         scorers: As in `Job`.
         options: Limits and sampling of the rewriter.
-
-    Raises:
-        UsageError: The validation rows are too few.
     """
     optimizer = TextualGradientDescent(
         dict(task.program.parameters),
@@ -155,7 +166,6 @@ def assembled(
         seed=seed,
         options=options,
     )
-    division = divide(splits.validation, seed=seed, group=task.case)
     return Job(
         task=task,
         optimizer=optimizer,
@@ -190,7 +200,7 @@ def read_splits(config: Config) -> Splits:
 
 def _with_columns(config: Config, splits: Splits) -> Splits:
     data = config.data
-    for key, column in (("input", data.input), ("target", data.target), ("by", data.by)):
+    for key, column in (("input", data.input), ("target", config.target), ("by", data.by)):
         for rows in (splits.train, splits.validation, splits.test):
             with config.blaming("data", key):
                 files.require_columns(rows, [] if column is None else [column])

@@ -89,7 +89,8 @@ class Data(_Table):
     examples: Path | None = None
     """One file in place of the three: it is divided, in the same way in every run."""
     input: str = "input"
-    target: str | None = "target"
+    target: str = "target"
+    """The column of what is wanted; a rubric needs none unless it is named."""
     by: str | None = None
     """A column whose equal values are one case (a customer, a conversation): its rows stay together, and count once."""
 
@@ -203,6 +204,12 @@ class Config(_Table):
     def source(self) -> str:
         """The file's text."""
         return self._source
+
+    @property
+    def target(self) -> str | None:
+        """The column of what is wanted; None for a rubric that names none."""
+        named = "target" in self.data.model_fields_set
+        return None if self.metric.kind == "rubric" and not named else self.data.target
 
     @property
     def asked(self) -> dict[str, EngineTable]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from wordgrad import dispatch
 from wordgrad.core.value import Result, text_form
 from wordgrad.core.variable import Variable, abandon
 from wordgrad.data.rows import Row
-from wordgrad.data.split import unit
+from wordgrad.data.split import connected, unit
 from wordgrad.errors import NodeError, UsageError, WordgradError
 from wordgrad.losses.base import Loss, Scale
 from wordgrad.statistics.pairs import Pairs, paired
@@ -40,11 +40,6 @@ class Scores:
         """The mean of the scores there are; None where there is none."""
         known = [each for each in self.values if each is not None]
         return sum(known) / len(known) if known else None
-
-    @property
-    def failed(self) -> int:
-        """Rows that were judged and do not pass."""
-        return sum(self.broke(row) for row in range(len(self.values)))
 
     def of(self, rows: Sequence[int]) -> Scores:
         """The scores of these rows alone."""
@@ -87,6 +82,11 @@ class Guardrail:
     """Must have a score."""
     margin: float
     """The loss that would be borne, in the metric's unit; 0 for a hard constraint: every row must pass."""
+
+    def __post_init__(self) -> None:
+        low, high = _scale(self.loss).bounds
+        if not 0 <= self.margin < high - low:
+            raise UsageError(f"margin={self.margin!r} of a guardrail must be at least 0 and less than {high - low:g}")
 
     @property
     def hard(self) -> bool:
@@ -135,27 +135,29 @@ class Task:
 
     def paired(self, rows: Sequence[Row], start: Scores, candidate: Scores) -> Pairs:
         """Two texts' scores on the same rows, with more as better."""
-        return _paired(start, candidate, self.scale, self._cases(rows))
+        return _paired(start, candidate, self.scale, self.cases(rows))
 
     def guarded(self, rows: Sequence[Row], start: Measured, candidate: Measured) -> dict[str, Guarded]:
         """Both texts by each guardrail."""
-        cases = self._cases(rows)
+        cases = self.cases(rows)
         return {
             name: Guarded(
                 pairs=_paired(start.guardrails[name], candidate.guardrails[name], _scale(each.loss), cases),
                 margin=each.margin,
-                broken=candidate.guardrails[name].failed if each.hard else 0,
+                broken=candidate.guardrails[name].passed.count(False) if each.hard else 0,
             )
             for name, each in self.guardrails.items()
         }
 
-    def case(self, row: Row) -> str | None:
-        """What rows of one case have in common; None for a row that stands alone."""
-        return text_form(row[self.input]) if self.by is None else unit(row, self.by)
+    def cases(self, rows: Sequence[Row]) -> list[int]:
+        """The number of each row's case: rows that ask the same, or belong together, or both in a chain, are one."""
 
-    def _cases(self, rows: Sequence[Row]) -> list[Hashable]:
-        named = [self.case(row) for row in rows]
-        return [place if each is None else each for place, each in enumerate(named)]
+        def keys(row: Row) -> list[tuple[str, str]]:
+            together = None if self.by is None else unit(row, self.by)
+            asked = ("asked", text_form(row[self.input]))
+            return [asked] if together is None else [asked, ("together", together)]
+
+        return connected([keys(row) for row in rows])
 
     @property
     def scale(self) -> Scale:
@@ -221,6 +223,7 @@ class Task:
                 started += self._started(rows, values, losses, rivals)
         except BaseException:
             abandon([each for answer in started for each in answer.judgements])
+            abandon([each for each in rivals if each is not None])
             raise
         flat = settled(
             [each for answer in started for each in answer.judgements],
@@ -291,7 +294,7 @@ def _bounds(scale: Scale) -> tuple[float, float]:
     return (low, high) if scale.higher_is_better else (-high, -low)
 
 
-def _paired(start: Scores, candidate: Scores, scale: Scale, cases: Sequence[Hashable]) -> Pairs:
+def _paired(start: Scores, candidate: Scores, scale: Scale, cases: Sequence[int]) -> Pairs:
     return paired(_oriented(start, scale), _oriented(candidate, scale), bounds=_bounds(scale), units=cases)
 
 

@@ -14,7 +14,7 @@ from wordgrad.core.value import text_form
 from wordgrad.data.rows import Row
 from wordgrad.data.split import Division, Splits
 from wordgrad.engines.preflight import preflight
-from wordgrad.errors import BudgetExceeded
+from wordgrad.errors import BudgetExceeded, StoreError
 from wordgrad.optim.base import Optimizer
 from wordgrad.statistics.claim import Claim, claim
 from wordgrad.train.accept import Acceptance, Decision, decide
@@ -23,6 +23,9 @@ from wordgrad.train.known import Known, hold_against
 from wordgrad.train.review import Disagreement
 from wordgrad.train.search import Later, Plan, Search, Step, Watcher
 from wordgrad.types import Engine, Index
+
+_END: Index = (1_000_000_000,)
+"""The place of the end's calls: behind those of any search, which a failure in the end must not make forgotten."""
 
 Status: TypeAlias = Literal["done", "budget", "unmeasured"]
 
@@ -43,6 +46,8 @@ class Job:
     """Who answers, criticises and rewrites; a program of the user's own has its own to answer."""
     scorers: Sequence[Engine]
     """Those of them that a score asks."""
+    seen_before: bool = False
+    """Whether another run has looked at the sealed rows."""
     known: Sequence[Known] = ()
     """Outputs that the metric is held against before anything is paid for."""
     known_at: str = "known"
@@ -62,8 +67,7 @@ class Job:
     @property
     def cases(self) -> int:
         """Sealed cases: rows that ask the same, or belong together, are one, and prove as one."""
-        named = [self.task.case(row) for row in self.division.confirmation]
-        return len({each for each in named if each is not None}) + named.count(None)
+        return len(set(self.task.cases(self.division.confirmation)))
 
     def require_proof(self) -> None:
         """Check that the sealed rows could prove anything.
@@ -116,6 +120,14 @@ class Outcome:
         return self.end != self.start
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a search ended whose text met the sealed rows."""
+
+    steps: int
+    found: Mapping[str, str]
+
+
 class Observer(Watcher, Protocol):
     """Told what a job is doing."""
 
@@ -161,7 +173,7 @@ def run(
     seed: int,
     watcher: Observer,
     allowance: Allowance,
-    ended: int | None = None,
+    ended: Ending | None = None,
     later: Later | None = None,
 ) -> Outcome:
     """Score the start on the test rows, search, let the sealed rows decide, score the end on the test rows.
@@ -171,14 +183,15 @@ def run(
         seed: Of batches and of the order of rows.
         watcher: Told what happens.
         allowance: Asked before each step.
-        ended: The steps after which the search had ended, where its text had met the sealed rows before the run was
-            resumed: another one may not.
+        ended: How the search had ended, where its text had met the sealed rows before the run was resumed: another one
+            may not.
         later: Another plan for the last steps.
 
     Raises:
         UsageError: The metric misjudges an output whose worth is known.
         BudgetExceeded: Spent before even the start was scored.
         EngineError: A service failed.
+        StoreError: The search of a resumed run comes out otherwise.
     """
     search = Search(
         task=job.task,
@@ -190,7 +203,7 @@ def run(
         rng=random.Random(seed),  # noqa: S311 - a draw of rows, no secret
         watcher=_Numbered(watcher, (job.plan if later is None else later.plan).steps),
         later=later,
-        stop=lambda: len(search.steps) == ended or not allowance.affords(job.step_rows),
+        stop=lambda: (ended is not None and len(search.steps) == ended.steps) or not allowance.affords(job.step_rows),
     )
     start = search.values
     watcher.phase("asking each engine once", 1)
@@ -201,7 +214,6 @@ def run(
     opening = job.splits.test or job.division.confirmation
     watcher.phase(f"scoring the start on the sealed {'test' if job.splits.test else 'validation'} rows", len(opening))
     (scored,) = job.task.measured(opening, [start], against=None, progress=lambda done, _: watcher.advance(done))
-    end_place = dispatch.next_index()
     spent: BudgetExceeded | None = None
     try:
         with allowance.held_back(job.final_rows / len(opening)):
@@ -219,10 +231,15 @@ def run(
         test_end=test_start,
         spent=spent,
     )
+    if ended is not None and outcome.found != ended.found:
+        raise StoreError(
+            "the search comes out otherwise than before the run was resumed, and the text that it found then has met "
+            "the sealed rows: start another run"
+        )
     if outcome.found != start:
         watcher.ending(len(search.steps), outcome.found)
         try:
-            with _numbered(end_place):
+            with _numbered(_END):
                 _finish(job, outcome, seed=seed, watcher=watcher)
         except BudgetExceeded as error:
             outcome.status, outcome.spent, outcome.test_end = "unmeasured", error, None
@@ -246,6 +263,7 @@ def _finish(job: Job, outcome: Outcome, *, seed: int, watcher: Observer) -> None
         job.task.guarded(sealed, old, new),
         acceptance=job.acceptance,
         by_judge=job.task.pairwise is not None,
+        seen_before=job.seen_before,
         rng=random.Random(f"decision {seed}"),  # noqa: S311 - no secret
     )
     watcher.decided(outcome.decision, _disagreements(job, old, new))

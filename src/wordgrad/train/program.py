@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 from wordgrad.core.function import no_grad
 from wordgrad.core.module import Module
 from wordgrad.core.value import Result, text_form
-from wordgrad.core.variable import Variable
+from wordgrad.core.variable import Variable, held
 from wordgrad.data.rows import Row
 from wordgrad.errors import UsageError
 from wordgrad.functions.llm import llm_call
@@ -97,7 +97,7 @@ class OfModule:
         if values is None:
             yield answer
             return
-        # Calls made inside capture the values; the flag flows into the threads that make them.
+        # Both flow into the threads that make calls, and into bodies that run later.
         with no_grad(), _holding(self.parameters, values):
             yield answer
 
@@ -105,14 +105,11 @@ class OfModule:
 @contextmanager
 def _holding(parameters: Mapping[str, Variable], values: Mapping[str, str]) -> Generator[None]:
     # Not by assignment: that makes a new version, and the proposals that are being compared would be stale.
-    own = {name: each._state for name, each in parameters.items()}  # noqa: SLF001 - same package
-    for name, each in parameters.items():
-        each._state = Result(value=values[name])  # noqa: SLF001
+    token = held.set({id(each): Result(value=values[name]) for name, each in parameters.items()})
     try:
         yield
     finally:
-        for name, each in parameters.items():
-            each._state = own[name]  # noqa: SLF001
+        held.reset(token)
 
 
 def load_attribute(spec: str, *, beside: Path) -> Any:  # noqa: ANN401 - a user's own object

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from wordgrad.statistics.binomial import upper_tail
-from wordgrad.statistics.power import disagreements_needed
 from wordgrad.train.accept import often
 
 Preference: TypeAlias = Literal["start", "found", "same"]
@@ -61,8 +61,16 @@ class Review:
 
     @property
     def p(self) -> float:
-        """The chance of so many preferences for the new text, or more, were it no better: the exact sign test."""
-        return upper_tail(self.better + self.worse, self.better)
+        """An upper bound of the chance that labels ever speak so clearly for the new text, were it no better.
+
+        It holds however often one looks: labels are given one by one, and whoever gives them sees what they say.
+
+        Source:
+            Ville, 1939: a bet on the new text, against a fair coin, with a uniform share of wins from a half to 1.
+        """
+        n, wins = self.better + self.worse, self.better
+        above_half = 1 - upper_tail(n + 1, wins + 1)
+        return min(1.0, (n + 1) * math.comb(n, wins) / (math.ldexp(1.0, n + 1) * above_half))
 
     @property
     def proved(self) -> bool:
@@ -87,9 +95,7 @@ class Review:
             return f"{counts}; {metric}. The metric is wrong where it matters: the new text is not to be used"
         if self.proved:
             return f"{counts}; {metric}. The new text is better: were it not, chance would {often(self.p)}"
-        needed = disagreements_needed(self.better, self.worse, alpha=self.alpha)
-        more = "" if needed is None else f"; about {needed} more labels would likely decide"
-        return f"{counts}; {metric}. This proves nothing yet{more}"
+        return f"{counts}; {metric}. This proves nothing yet"
 
 
 def reviewed(rows: Sequence[Disagreement], labels: Mapping[str, Preference], *, alpha: float) -> Review:
