@@ -18,7 +18,7 @@ from wordgrad.train.config import Config
 from wordgrad.train.job import Job
 from wordgrad.train.search import Later
 
-_LATER = ("search.", "accept.margin")
+_LATER = ("search.steps", "search.candidates", "search.momentum", "search.strategy", "accept.margin")
 """What may change between two steps."""
 
 
@@ -49,10 +49,10 @@ def branch_off(branch: Branch, *, budget: Budget, store: Path | None, as_json: b
     if branch.step > len(branch.record.steps) + 1:
         raise UsageError(f"run {row.id} made {len(branch.record.steps)} steps: branch from one of them, or the next")
     if branch.step > 1:
-        wrong = [key for key in branch.changes if not key.startswith(_LATER)]
+        wrong = [key for key in branch.changes if key not in _LATER]
         if wrong:
             raise UsageError(
-                f"--set {wrong[0]}: between two steps only {' and '.join(_LATER)}… can change; leave --from-step out"
+                f"--set {wrong[0]}: between two steps only {', '.join(_LATER)} can change; leave --from-step out"
             )
     limits = {"calls": budget.calls, "usd": None, "seconds": None}
     new = {**settings, "branch_of": row.id, "write": False, "budget": limits}

@@ -18,6 +18,7 @@ from wordgrad.errors import UsageError
 from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
 from wordgrad.train.estimate import estimated
+from wordgrad.train.program import values_of
 
 
 def evaluate(
@@ -34,7 +35,7 @@ def evaluate(
     if settings.data.test is None:
         raise UsageError(f"{settings.at('data')}: eval scores on test rows: name their file as test")
     console, default, _, job = prepared(settings, as_json=as_json)
-    values = {name: str(each.value) for name, each in job.task.program.parameters.items()}
+    values = values_of(job.task.program)
     values |= _given(variable or [], list(values))
     require_weights(settings, default, console, yes=yes)
     test = job.splits.test

@@ -14,6 +14,7 @@ from wordgrad.train.checkup import Checkup, checkup
 from wordgrad.train.evaluate import Scores
 from wordgrad.train.job import Job, Observer
 from wordgrad.train.known import hold_against
+from wordgrad.train.program import values_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ def preflighted(
 
 def _scored(job: Job, rows: Sequence[Row], run: Run, observer: Observer, what: str) -> Scores:
     """The start's scores, kept as the end of `run`."""
-    start = {name: str(each.value) for name, each in job.task.program.parameters.items()}
+    start = values_of(job.task.program)
     observer.phase(f"scoring {what} on selection rows", len(rows))
     scores = job.task.scores(rows, start, progress=lambda done, _: observer.advance(done))
     run.note("end", {"status": "done", "score": scores.mean, "calls": run.usage.calls})

@@ -12,6 +12,7 @@ from wordgrad.losses.base import Scale
 from wordgrad.train import job as jobs
 from wordgrad.train.accept import Decision
 from wordgrad.train.job import Ending, Job, Observer, Outcome
+from wordgrad.train.program import values_of
 from wordgrad.train.review import Disagreement
 from wordgrad.train.search import Later, Step
 
@@ -19,7 +20,7 @@ from wordgrad.train.search import Later, Step
 def carried_out(run: Run, job: Job, observer: Observer, *, seed: int, later: Later | None = None) -> Outcome:
     """The job's outcome, with all that leads to it kept in the run; see `job.run()`."""
     watcher = _Journal(run, observer, job.task.scale)
-    start = {name: str(each.value) for name, each in job.task.program.parameters.items()}
+    start = values_of(job.task.program)
     watcher.keep(start)
     endings = run.noted("ending")
     if isinstance(run, Replay):

@@ -193,6 +193,14 @@ def run(
         EngineError: A service failed.
         StoreError: The search of a resumed run comes out otherwise.
     """
+
+    def stop() -> bool:
+        done = len(search.steps)
+        if ended is not None and done == ended.steps:
+            return True
+        # The steps before a branch were paid for.
+        return (later is None or done + 1 >= later.step) and not allowance.affords(job.step_rows)
+
     search = Search(
         task=job.task,
         optimizer=job.optimizer,
@@ -203,7 +211,7 @@ def run(
         rng=random.Random(seed),  # noqa: S311 - a draw of rows, no secret
         watcher=_Numbered(watcher, (job.plan if later is None else later.plan).steps),
         later=later,
-        stop=lambda: (ended is not None and len(search.steps) == ended.steps) or not allowance.affords(job.step_rows),
+        stop=stop,
     )
     start = search.values
     watcher.phase("asking each engine once", 1)

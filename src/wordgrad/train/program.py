@@ -38,6 +38,11 @@ class Program(Protocol):
         """
 
 
+def values_of(program: Program) -> dict[str, str]:
+    """What the program's parameters hold now, by name."""
+    return {name: str(each.value) for name, each in program.parameters.items()}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnePrompt:
     """The built-in program: one system prompt, and a column as the user's message."""

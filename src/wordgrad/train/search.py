@@ -19,6 +19,7 @@ from wordgrad.optim.proposal import Proposal
 from wordgrad.statistics.betting import mean_interval
 from wordgrad.statistics.racing import Race
 from wordgrad.train.evaluate import Task, settled
+from wordgrad.train.program import values_of
 from wordgrad.types import Engine
 
 
@@ -157,7 +158,7 @@ class Search:
     @property
     def values(self) -> dict[str, str]:
         """What the parameters hold now."""
-        return {name: str(each.value) for name, each in self.task.program.parameters.items()}
+        return values_of(self.task.program)
 
     def _batches(self) -> Iterator[list[Row]]:
         """Batches without end: each pass over the training rows in a new order."""
