@@ -39,7 +39,7 @@ def main() -> None:
             (recorded,) = runs.runs(opened)
             settings = runs.settings(opened, recorded.id)
             starts = {name: texts[0] for name, texts in runs.versions(opened, recorded.id).items()}
-        config = configs.parse(settings["source"], ROOT / settings["config"])
+        config = configs.parse(settings["source"], ROOT / settings["config"], settings["changes"])
         with Run(store, resume=recorded.id) as run:
             job = rebuilt(config, starts, engine_of=lambda table: get_engine(table.engine or "local"), seed=run.seed)
             finish(run, job, config, console=console, seed=run.seed, write=False, as_json=False)

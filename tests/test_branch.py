@@ -110,7 +110,10 @@ def test_a_branch_keeps_its_budget(project: Project, run: str) -> None:
         (["--set", "variables.prompt.text=x"], "a branch begins with the run's own texts"),
         (["--from-step", "2"], "--from-step says from where on other settings hold: give them with --set"),
         (["--from-step", "9", "--set", "search.steps=9"], "made 2 steps: branch from one of them, or the next"),
-        (["--from-step", "2", "--set", "accept.alpha=0.1"], "--set accept.alpha: between two steps only search.steps, "),
+        (
+            ["--from-step", "2", "--set", "accept.alpha=0.1"],
+            "--set accept.alpha: between two steps only search.steps, ",
+        ),
     ],
 )
 def test_what_cannot_be_branched_says_why(project: Project, run: str, options: list[str], words: str) -> None:

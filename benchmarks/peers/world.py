@@ -88,8 +88,13 @@ class Visit:
     rewritten: list[str] = field(default_factory=list)
     """The names of the texts that were asked for, in order."""
     others: int = 0
-    """Calls that are neither: of critics."""
+    """Calls that are neither, such as critics'."""
     _texts: dict[str, Text] = field(default_factory=dict)
+
+    @property
+    def calls(self) -> int:
+        """All of them."""
+        return self.rollouts + len(self.rewritten) + self.others
 
     @property
     def train(self) -> range:
@@ -140,7 +145,7 @@ class Visit:
             "text": named(prompt),
             "reported": reported,
             "rollouts": self.rollouts,
-            "calls": self.rollouts + len(self.rewritten) + self.others,
+            "calls": self.calls,
             "rewritten": self.rewritten,
             **more,
         }
