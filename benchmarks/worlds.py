@@ -403,9 +403,9 @@ validation rows: a step begins only where there is room for the longest race of 
 really takes a third to a half of that.
 Without test rows it also sets aside as many calls as two scores on the sealed rows take, though the start has
 been scored on them already.
-Given no more program runs than ours made, neither peer ends higher over all worlds; GEPA still does, slightly, where gains
-are over the start: they do not add up over steps, and half of the rows prove no small ones.
-There half of the truly better texts that it found stay unproved, which costs about a point; elsewhere sealing costs less.
+Given no more program runs than ours made, neither peer ends higher over all worlds.
+Sealing costs most where gains are over the start and so do not add up over steps: more than a third of the truly better
+texts that searches ended with there stay unproved.
 """
 
 
