@@ -59,11 +59,15 @@ class Failures:
 class Unlimited:
     """No budget: the arms are as long as their plans."""
 
-    def affords(self, calls: int) -> bool:
+    def opening(self, rows: int) -> AbstractContextManager[None]:
+        """Measure nothing."""
+        return nullcontext()
+
+    def affords(self, rows: int) -> bool:
         """Always."""
         return True
 
-    def held_back(self, times: float) -> AbstractContextManager[None]:
+    def held_back(self, rows: int) -> AbstractContextManager[None]:
         """Hold nothing back."""
         return nullcontext()
 

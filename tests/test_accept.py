@@ -705,9 +705,11 @@ def test_what_nothing_led_has_no_scores_without_test_rows(untested: Project) -> 
     assert (found["accepted"], found["decision"], found["test"], "→" in listed) == (False, None, None, False)
 
 
-@pytest.mark.parametrize(("calls", "steps", "status"), [(42, 0, "budget"), (43, 1, "budget"), (100, 2, "done")])
+@pytest.mark.parametrize(
+    ("calls", "steps", "status"), [(34, 0, "budget"), (35, 1, "budget"), (56, 1, "budget"), (57, 2, "done")]
+)
 def test_a_budget_leaves_enough_to_decide(untested: Project, calls: int, steps: int, status: str) -> None:
-    """What the start took on the sealed rows is held back for both texts; what was found is judged."""
+    """As much as the start took on the sealed rows is held back for a new text; what was found is judged."""
     found = untested.json("optimize", untested.config, "--budget-calls", calls)
 
     assert (found["steps"], found["status"], found["accepted"]) == (steps, status, steps > 0)
@@ -720,7 +722,7 @@ def test_a_job_without_test_rows_is_resumed(untested: Project) -> None:
     whole = untested.json("optimize", untested.config)
     engine = Pupil()
     untested.engine(engine)
-    run = untested.json("optimize", untested.config, "--budget-calls", 42)["run"]
+    run = untested.json("optimize", untested.config, "--budget-calls", 34)["run"]
     resumed = untested.json("runs", "resume", run, "--budget-calls", 100)
 
     ours = {"run": run, "seconds": 0}

@@ -235,7 +235,7 @@ def test_the_same_seed_gives_the_same_report(project: Project) -> None:
 
 @pytest.mark.parametrize(
     ("calls", "code", "status"),
-    [(6, 0, "budget"), (ALL_CALLS, 0, "budget"), (70, 0, "budget"), (71, 0, "done")],
+    [(6, 0, "budget"), (ALL_CALLS, 0, "budget"), (66, 0, "budget"), (67, 0, "done")],
 )
 def test_a_budget_that_ends_the_search_as_planned_is_no_failure(
     project: Project, calls: int, code: int, status: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -102,7 +103,7 @@ def test_the_message_says_what_was_spent(project: Project, monkeypatch: pytest.M
     ("first", "larger", "code"),
     [
         (["--budget-calls", "3"], ["--budget-calls", "100"], 3),
-        (["--budget-calls", str(WHOLE - 1)], ["--budget-calls", "100"], 0),
+        (["--budget-calls", "44"], ["--budget-calls", "100"], 0),
         (["--budget-seconds", "1"], ["--budget-seconds", "100"], 3),
         (["--budget-seconds", "40"], ["--budget-seconds", "100"], 0),
     ],
@@ -192,13 +193,57 @@ def test_nobody_is_sent_on_from_a_text_that_was_judged(project: Project) -> None
     assert "Go on with" not in out
 
 
+class Tenth(Pupil):
+    """Learns the words that end with a nought, so that a race takes all its heats."""
+
+    def said(self, request: Request) -> object:  # type: ignore[override]
+        said = super().said(request)
+        word = request.messages[-1].text
+        return said if request.purpose != "forward" or word[-1] == "0" else word
+
+
+def test_a_budget_may_end_a_race_between_two_heats(project: Project) -> None:
+    """Each heat is paid for by itself: the step that it ends is kept, and says so; the sealed rows still decide."""
+    project.rows("validation", [f"held{number}" for number in range(40)])
+    project.engine(Tenth())
+    _, whole, _ = told(project)
+    _, cut, _ = told(project, "--budget-calls", "90")
+    first = project.json("runs", "show", cut["run"])["steps"][0]
+
+    assert "the budget ended the race" not in project.json("runs", "show", whole["run"])["steps"][0]["reason"]
+    assert first["reason"].endswith("8 selection rows, the present text 0% on 8; the budget ended the race")
+    assert (cut["status"], cut["steps"], cut["calls"] <= 90) == ("budget", 1, True)
+    assert project.json("runs", "replay", cut["run"])["same"]
+
+
+def test_a_step_is_paid_for_by_what_a_row_takes(project: Project) -> None:
+    """Where a judge is asked about each row, a step needs twice the calls: it is not begun to be thrown away."""
+
+    class Judge(Pupil):
+        """Judges by whether it is shouted, seeing what is wanted."""
+
+        def said(self, request: Request) -> object:  # type: ignore[override]
+            if request.purpose != "judge":
+                return super().said(request)
+            shouted = len(re.findall(r"TEST|HELD|TRAIN", request.messages[-1].text)) > 1
+            return {"critique": "Shout it.", "score": float(shouted)}
+
+    project.change("[search]", '[metric]\nkind = "rubric"\nrubric = "Is it shouted?"\n\n[search]')
+    project.engine(Judge())
+    reports = [told(project, "--budget-calls", str(calls))[1] for calls in (88, 89)]
+
+    # The engine once, then two calls a row: 5 rows to open, 22 in a step at least, 17 in the end.
+    assert [each["steps"] for each in reports] == [0, 1]
+    assert reports[0]["calls"] == 1 + 2 * 5
+
+
 def test_a_budget_that_ends_inside_a_step_keeps_what_was_found(project: Project) -> None:
     """Calls that the estimate of a step left out may end it in the middle: the text before it is the result."""
     project.engine(Two())
 
     code, found, _ = told(project, "--budget-calls", str(WHOLE))
 
-    assert (code, found["status"], found["steps"], found["calls"]) == (0, "budget", 0, 28)
+    assert (code, found["status"], found["steps"], found["calls"]) == (0, "budget", 0, 32)
     assert (found["decision"], found["test"]["end"], found["test"]["gain"]) == (None, 0.0, None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ class Branch:
     step: int
     changes: Mapping[str, Any]
     """By key, as "accept.alpha"."""
+    openings: Sequence[Mapping[str, Any]]
+    """What the run noted of what a row takes."""
 
 
 def branch_off(branch: Branch, *, budget: Budget, store: Path | None, as_json: bool, yes: bool) -> None:
@@ -68,6 +70,8 @@ def branch_off(branch: Branch, *, budget: Budget, store: Path | None, as_json: b
     main_job.require_weights(config, settings["engine"], console, yes=yes)
     path = store or default_path()
     with Run(path, seed=row.seed, budget=budget, name=f"{row.name}, branch", settings=new, replies_of=row.id) as run:
+        for opening in branch.openings[:1]:  # its own replies cost nothing
+            run.note("opening", opening)
         main_job.finish(
             run, job, config, console=console, seed=row.seed, write=False, as_json=as_json, store=store, later=later
         )

@@ -179,8 +179,10 @@ def replay(
         record = kept.record(database, run)
         settings = _settings(database, record.run)
         endings = kept.events(database, record.run.id, "ending")
+        openings = kept.events(database, record.run.id, "opening")
     if changes:
-        branch = Branch(record, settings, step=from_step or 1, changes=dict(map(_change, changes)))
+        set_to = dict(map(_change, changes))
+        branch = Branch(record, settings, step=from_step or 1, changes=set_to, openings=openings)
         branch_off(branch, budget=Budget(calls=budget_calls), store=store, as_json=as_json, yes=yes)
     elif from_step is not None:
         raise UsageError("--from-step says from where on other settings hold: give them with --set key=value")

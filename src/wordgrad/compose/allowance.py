@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,21 +23,30 @@ class Allowance:
 
     run: Run
 
-    def affords(self, calls: int) -> bool:
-        """Whether so many more calls are left beside what is held back, and time is."""
-        return self.run.affords(calls)
+    @contextmanager
+    def opening(self, rows: int) -> Generator[None]:
+        """Note what is used inside as what so many rows take; once, where the run is resumed, or a branch."""
+        before = self._used()
+        yield
+        if not self.run.noted("opening"):
+            took = {kind: now - before[kind] for kind, now in self._used().items()}
+            self.run.note("opening", {"rows": rows, **took})
+
+    def affords(self, rows: int) -> bool:
+        """Whether so many more rows can be paid for beside what is held back, and time is left for them."""
+        return self.run.affords(math.ceil(rows * self._row("calls")))
 
     @contextmanager
-    def held_back(self, times: float) -> Generator[None]:
-        """Refuse inside what would use up so many times as much as was used so far."""
-        whole, took = self.run.budget, self._took()
-        longer = times * _LONGER
+    def held_back(self, rows: int) -> Generator[None]:
+        """Refuse inside what so many rows need afterwards."""
+        whole = self.run.budget
+        longer = rows * _LONGER
         self.run.limit(
             Budget(
-                calls=None if whole.calls is None else whole.calls - math.ceil(times * took["calls"]),
-                tokens=None if whole.tokens is None else whole.tokens - math.ceil(longer * took["tokens"]),
-                usd=None if whole.usd is None else whole.usd - longer * took["usd"],
-                seconds=None if whole.seconds is None else whole.seconds - longer * took["seconds"],
+                calls=None if whole.calls is None else whole.calls - math.ceil(rows * self._row("calls")),
+                tokens=None if whole.tokens is None else whole.tokens - math.ceil(longer * self._row("tokens")),
+                usd=None if whole.usd is None else whole.usd - longer * self._row("usd"),
+                seconds=None if whole.seconds is None else whole.seconds - longer * self._row("seconds"),
             )
         )
         try:
@@ -45,15 +54,16 @@ class Allowance:
         finally:
             self.run.limit(whole)
 
-    def _took(self) -> dict[str, float]:
-        """What was used until here; as it was noted, where the run is resumed."""
-        if not self.run.noted("start scored"):
-            used = self.run.usage
-            took = {
-                "calls": used.calls,
-                "tokens": used.input_tokens + used.output_tokens,
-                "usd": used.cost_usd or 0.0,
-                "seconds": used.seconds,
-            }
-            self.run.note("start scored", took)
-        return self.run.noted("start scored")[0]
+    def _row(self, kind: str) -> float:
+        """What a row took in the opening."""
+        opening = self.run.noted("opening")[0]
+        return float(opening[kind] / opening["rows"])
+
+    def _used(self) -> Mapping[str, float]:
+        used = self.run.usage
+        return {
+            "calls": used.calls,
+            "tokens": used.input_tokens + used.output_tokens,
+            "usd": used.cost_usd or 0.0,
+            "seconds": used.seconds,
+        }

@@ -133,8 +133,8 @@ class Trainer:
             observer: Told what happens, as it happens, in the thread that calls.
 
         Returns:
-            What was found, and why it was kept or not. A budget that ends the search is no error; one that ends the
-            confirmation leaves the status "unmeasured", and the start.
+            What was found, and why it was kept or not. A budget that ends the search, or what comes after it, is no
+            error: see `Result.status`.
 
         Raises:
             UsageError: The examples lack a column, are too few, or one stands in two of the three.

@@ -13,6 +13,11 @@ from wordgrad.statistics.pairs import check_bounds, check_score
 _LEAST_BLOCK = 8
 
 
+def block_of(rows: int) -> int:
+    """The rows between two decisions of a race on so many: a tenth of them, but at least 8, or all."""
+    return min(max(rows // 10, _LEAST_BLOCK), rows)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heat:
     """What has to be scored next: each of `entrants` on each of `rows`."""
@@ -95,7 +100,7 @@ class Race:
         """What to score next; the same until `tell()`. None when the race is over."""
         done = len(self._scores[self._in_race[0]])
         if self._asked is None and len(self._in_race) > 1 and done < self.rows:
-            size = max(self.rows // 10, _LEAST_BLOCK) if self.block is None else self.block
+            size = block_of(self.rows) if self.block is None else self.block
             self._asked = Heat(entrants=tuple(self._in_race), rows=tuple(self._order[done : done + size]))
         return self._asked
 

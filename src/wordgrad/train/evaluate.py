@@ -119,7 +119,7 @@ class Task:
     target: str | None
     """The column of what is wanted; None where the judge needs none."""
     by: str | None = None
-    """A column whose equal values are one case (a customer, a conversation); rows that ask the same where None.
+    """A column whose equal values are one case (a customer, a conversation), as rows that ask the same are.
 
     The rows of one case stay together, and count once, by their mean.
     """

@@ -86,10 +86,11 @@ class Job:
     def final_rows(self) -> int:
         """Judged runs after the search, at most: both texts on the sealed rows, and the new one on the test rows.
 
-        Where texts are compared in pairs, the pairs of the test rows are judged as well.
+        Where texts are compared in pairs, the pairs of the test rows are judged as well. Without test rows the start
+        has been scored on the sealed ones before.
         """
-        test = len(self.splits.test) * (1 if self.task.pairwise is None else 2)
-        return 2 * len(self.division.confirmation) + test
+        sealed, test = len(self.division.confirmation), len(self.splits.test)
+        return 2 * sealed + test * (1 if self.task.pairwise is None else 2) if test else sealed
 
 
 @dataclass(slots=True, kw_only=True)
@@ -158,13 +159,16 @@ class Unwatched:
 
 
 class Allowance(Protocol):
-    """What a job may use."""
+    """What a job may use, in judged program runs on one row."""
 
-    def affords(self, calls: int) -> bool:
-        """Whether so many more calls may be made."""
+    def opening(self, rows: int) -> AbstractContextManager[None]:
+        """Take what is used inside as what so many rows take."""
 
-    def held_back(self, times: float) -> AbstractContextManager[None]:
-        """Refuse inside what would use up so many times as much as was used so far: the end needs it."""
+    def affords(self, rows: int) -> bool:
+        """Whether so many more may be paid for."""
+
+    def held_back(self, rows: int) -> AbstractContextManager[None]:
+        """Refuse inside what so many rows need afterwards."""
 
 
 def run(
@@ -193,14 +197,6 @@ def run(
         EngineError: A service failed.
         StoreError: The search of a resumed run comes out otherwise.
     """
-
-    def stop() -> bool:
-        done = len(search.steps)
-        if ended is not None and done == ended.steps:
-            return True
-        # The steps before a branch were paid for.
-        return (later is None or done + 1 >= later.step) and not allowance.affords(job.step_rows)
-
     search = Search(
         task=job.task,
         optimizer=job.optimizer,
@@ -210,25 +206,19 @@ def run(
         selection=job.division.selection,
         rng=random.Random(seed),  # noqa: S311 - a draw of rows, no secret
         watcher=_Numbered(watcher, (job.plan if later is None else later.plan).steps),
+        affords=allowance.affords,
+        last=None if ended is None else ended.steps,
         later=later,
-        stop=stop,
     )
     start = search.values
-    watcher.phase("asking each engine once", 1)
-    preflight(job.engines)
-    hold_against(job.task, job.known, where=job.known_at)
-    # Without test rows the sealed ones tell what scoring takes: these replies are used again when they decide. The
-    # guardrails are measured for the same reason: what is held back for the end follows from this.
-    opening = job.splits.test or job.division.confirmation
-    watcher.phase(f"scoring the start on the sealed {'test' if job.splits.test else 'validation'} rows", len(opening))
-    (scored,) = job.task.measured(opening, [start], against=None, progress=lambda done, _: watcher.advance(done))
+    scored = _opened(job, start, watcher=watcher, allowance=allowance)
     spent: BudgetExceeded | None = None
     try:
-        with allowance.held_back(job.final_rows / len(opening)):
+        with allowance.held_back(job.final_rows):
             search.run()
     except BudgetExceeded as error:
         spent = error
-    test_start = scored.target if job.splits.test else None
+    test_start = scored if job.splits.test else None
     outcome = Outcome(
         search=search,
         start=start,
@@ -254,6 +244,22 @@ def run(
         for name, parameter in job.task.program.parameters.items():
             parameter.value = outcome.end[name]
     return outcome
+
+
+def _opened(job: Job, start: Mapping[str, str], *, watcher: Observer, allowance: Allowance) -> Scores:
+    """Ask each engine, check the metric, and score the start on the test rows; without any, on the sealed ones.
+
+    What that takes is what a row takes: the replies on sealed rows are used again when they decide, and the guardrails
+    are measured here too, since the end measures them.
+    """
+    watcher.phase("asking each engine once", 1)
+    preflight(job.engines)
+    hold_against(job.task, job.known, where=job.known_at)
+    rows, which = (job.splits.test, "test") if job.splits.test else (job.division.confirmation, "validation")
+    watcher.phase(f"scoring the start on the sealed {which} rows", len(rows))
+    with allowance.opening(len(rows)):
+        (scored,) = job.task.measured(rows, [start], against=None, progress=lambda done, _: watcher.advance(done))
+    return scored.target
 
 
 def _finish(job: Job, outcome: Outcome, *, seed: int, watcher: Observer) -> None:

@@ -17,7 +17,7 @@ from wordgrad.functions.strategies import per_node
 from wordgrad.optim.base import Optimizer
 from wordgrad.optim.proposal import Proposal
 from wordgrad.statistics.betting import mean_interval
-from wordgrad.statistics.racing import Race
+from wordgrad.statistics.racing import Race, block_of
 from wordgrad.train.evaluate import Task, settled
 from wordgrad.train.program import values_of
 from wordgrad.types import Engine
@@ -121,8 +121,11 @@ class Search:
         selection: Rows to race candidates on.
         rng: Draws batches, and the order of the rows in each race.
         watcher: Told what happens.
-        stop: Asked before each step; True ends the search as planned.
-        later: Another plan for the last steps. Its engines are those of the first one.
+        affords: Asked before each step whether so many program runs can be paid for: a batch, and a race's first heat.
+            If not, the search ends as planned. Asked before each further heat too: if not, the race ends there.
+        last: The number of the last step, where that is known.
+        later: Another plan for the last steps, and the first of them; those before were paid for. Its engines are those
+            of the first plan.
     """
 
     task: Task
@@ -133,7 +136,8 @@ class Search:
     selection: Sequence[Row]
     rng: random.Random
     watcher: Watcher
-    stop: Callable[[], bool] = lambda: False
+    affords: Callable[[int], bool] = lambda _: True
+    last: int | None = None
     later: Later | None = None
     steps: list[Step] = field(default_factory=list)
 
@@ -143,7 +147,7 @@ class Search:
         for number in itertools.count(1):
             if self.later is not None and number == self.later.step:
                 self._change(self.later)
-            if number > self.plan.steps or self.stop():
+            if number > self.plan.steps or number - 1 == self.last or not self._affords(self._room):
                 break
             step = self._step(number, next(batches))
             self.steps.append(step)
@@ -154,6 +158,16 @@ class Search:
         self.plan, self.margin = later.plan, later.margin
         self.optimizer.candidates = later.plan.candidates
         self.optimizer.history = self.optimizer.history.of(later.plan.momentum)
+
+    @property
+    def _room(self) -> int:
+        """Program runs that a step takes at least, if its batch teaches anything."""
+        first = (self.plan.candidates + 1) * block_of(len(self.selection))
+        return min(self.plan.batch, len(self.train)) + first
+
+    def _affords(self, rows: int) -> bool:
+        paid_for = self.later is not None and len(self.steps) + 1 < self.later.step
+        return paid_for or self.affords(rows)
 
     @property
     def values(self) -> dict[str, str]:
@@ -201,9 +215,10 @@ class Search:
         tried = "the one candidate" if len(candidates) == 1 else f"the best of {len(candidates)} candidates"
         lead, shown = race.lead, self.task.scale.shown
         said = "leads" if race.accepted else "does not lead"
+        cut = "; the budget ended the race" if race.cut else ""
         return ended(
             f"{tried} {said}: {shown(lead.candidate)} on {lead.candidate_rows} selection rows, the present text "
-            f"{shown(lead.start)} on {lead.start_rows}",
+            f"{shown(lead.start)} on {lead.start_rows}{cut}",
             after=texts[race.best],
             lead=lead,
             accepted=race.accepted,
@@ -237,7 +252,11 @@ class Search:
             margin=self.margin,
         )
         scored: list[list[float]] = [[] for _ in texts]
+        cut = False
         while (heat := race.heat()) is not None:
+            if race.calls and not self._affords(len(heat.entrants) * len(heat.rows)):
+                cut = True
+                break
             self.watcher.phase(f"racing {len(heat.entrants)} texts", len(heat.entrants) * len(heat.rows))
             found = self.task.measured(
                 [self.selection[row] for row in heat.rows],
@@ -252,7 +271,7 @@ class Search:
         how_far = race.standings
         rivals = range(1, len(texts))
         best = race.winner or max(rivals, key=lambda each: (how_far[each].rows, how_far[each].mean or 0.0, -each))
-        return _Finish(accepted=race.winner > 0, best=best, lead=self._lead(scored[0], scored[best]))
+        return _Finish(accepted=race.winner > 0, best=best, lead=self._lead(scored[0], scored[best]), cut=cut)
 
     def _lead(self, start: Sequence[float], candidate: Sequence[float]) -> Lead:
         rng = random.Random("an order to bet in")  # noqa: S311 - the search's own draws stay as they are
@@ -273,3 +292,5 @@ class _Finish(NamedTuple):
     best: int
     """The place of the best candidate."""
     lead: Lead
+    cut: bool
+    """Whether the budget ended it."""
