@@ -27,12 +27,11 @@ import wordgrad as wg
 from wordgrad.compose.preflight import preflighted
 from wordgrad.compose.training import carried_out
 from wordgrad.losses.metric import MetricLoss
-from wordgrad.store.runs import Spent
 from wordgrad.testing import Reply, RuleEngine
 from wordgrad.train import config as configs
 from wordgrad.train.build import build
 from wordgrad.train.job import Job, Observer, Unwatched
-from wordgrad.train.predict import Prediction, predicted
+from wordgrad.train.predict import Prediction
 from wordgrad.types import Price, Request
 
 HERE = Path(__file__).parent
@@ -280,17 +279,15 @@ def chain(prompts: Sequence[wg.Variable], asked: str | wg.Variable, engine: wg.E
 def measured_once(setup: Setup, seed: int) -> tuple[Prediction, wg.compose.run.Totals, int]:
     """What was predicted, what the run took, and in how many steps it learned."""
     rng = random.Random(f"{setup.name} {seed}")
-    spent: list[list[Spent]] = []
 
     @contextmanager
     def opened() -> Generator[tuple[wg.Run, Observer]]:
         with wg.Run(seed=seed, secret=SECRET) as run:
             yield run, Unwatched()
-            spent.append(run.found().spent)
 
     with tempfile.TemporaryDirectory() as folder:
         job = made(setup, World(setup, rng), rng, Path(folder))
-    said = predicted(job, preflighted(job, opened, seed=seed).checkup, spent)
+    said = preflighted(job, opened, seed=seed).prediction
     with wg.Run(seed=seed, secret=SECRET) as run:
         outcome = carried_out(run, job, Unwatched(), seed=seed)
     return said, run.usage, sum(each.accepted for each in outcome.search.steps)

@@ -425,7 +425,9 @@ def test_a_preflight_says_what_there_is_to_gain() -> None:
     _, training = trainer(engine)
     found = training.preflight(TRAIN, VALIDATION, TEST)
 
-    assert (found.rows, found.failing, found.sealed) == (6, 6, 6)
+    assert (found.checkup.rows, found.checkup.failing, found.checkup.sealed, found.calls) == (6, 6, 6, 13)
+    assert 13 < found.prediction.calls <= found.prediction.most_calls
+    assert trainer(Pupil())[1].fit(TRAIN, VALIDATION, TEST).usage.calls <= found.prediction.most_calls
     assert found.verdict.startswith("6 of 6 rows fail both times: there is something to learn")
     asked = [each.prompt for each in engine.history if each.request.purpose == "forward"]
     assert (len(asked), len(set(asked))) == (12, 6)

@@ -11,10 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from wordgrad.compose.preflight import Preflight as Preflight
     from wordgrad.compose.result import Result as Result
     from wordgrad.compose.run import Budget as Budget
     from wordgrad.compose.run import Run as Run
-    from wordgrad.compose.trainer import Guardrail as Guardrail
     from wordgrad.compose.trainer import Trainer as Trainer
     from wordgrad.core.backward import abackward as abackward
     from wordgrad.core.backward import backward as backward
@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from wordgrad.optim.tgd import TGD as TGD
     from wordgrad.optim.tgd import TextualGradientDescent as TextualGradientDescent
     from wordgrad.train.accept import Acceptance as Acceptance
+    from wordgrad.train.evaluate import Guardrail as Guardrail
     from wordgrad.train.known import Known as Known
     from wordgrad.train.search import Plan as Plan
     from wordgrad.types import Capabilities as Capabilities
@@ -85,9 +86,10 @@ if TYPE_CHECKING:
     from wordgrad.types import Score as Score
 
 _HOMES = {
+    "compose.preflight": ("Preflight",),
     "compose.result": ("Result",),
     "compose.run": ("Budget", "Run"),
-    "compose.trainer": ("Guardrail", "Trainer"),
+    "compose.trainer": ("Trainer",),
     "core.backward": ("abackward", "backward"),
     "core.function": ("Context", "Function", "no_grad"),
     "core.gradient": ("Gradient",),
@@ -124,6 +126,7 @@ _HOMES = {
     "optim.proposal": ("Proposal", "StepResult"),
     "optim.tgd": ("TGD", "TextualGradientDescent"),
     "train.accept": ("Acceptance",),
+    "train.evaluate": ("Guardrail",),
     "train.known": ("Known",),
     "train.search": ("Plan",),
     "types": ("Capabilities", "Completion", "Engine", "Request", "Sampling", "Score"),

@@ -15,11 +15,11 @@ from wordgrad.cli.screen import Screen, print_json
 from wordgrad.compose import Run
 from wordgrad.compose.preflight import preflighted
 from wordgrad.compose.report import shown
-from wordgrad.store.runs import Spent, default_path
+from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
 from wordgrad.train.checkup import Checkup
 from wordgrad.train.estimate import Estimate, estimated
-from wordgrad.train.predict import Prediction, predicted
+from wordgrad.train.predict import Prediction
 
 
 def doctor(
@@ -34,23 +34,24 @@ def doctor(
     settings = configs.load(config)
     console, default, engine_of, job = prepared(settings, seed=seed, as_json=as_json)
     require_weights(settings, default, console, yes=yes)
-    spent: list[list[Spent]] = []
 
     @contextmanager
     def opened() -> Generator[tuple[Run, Screen]]:
         name = f"doctor {config.resolve().parent.name}"
         with Run(store or default_path(), seed=seed, name=name) as run, Screen(console, lambda: run.usage) as screen:
             yield run, screen
-            spent.append(run.found().spent)
 
     found = preflighted(job, opened, seed=seed, rows=rows)
     bounds = estimated(job, settings, engine_of)
-    likely = predicted(job, found.checkup, spent)
     if as_json:
-        checked = {"known": len(job.known), "calls": found.calls, "run": {**bounds.total.as_json(), **likely.as_json()}}
+        checked = {
+            "known": len(job.known),
+            "calls": found.calls,
+            "run": {**bounds.total.as_json(), **found.prediction.as_json()},
+        }
         print_json({**_as_json(found.checkup), **checked})
     else:
-        _show(found.checkup, len(job.known), bounds, likely, console)
+        _show(found.checkup, len(job.known), bounds, found.prediction, console)
 
 
 def _as_json(found: Checkup) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def evaluate(
     settings = configs.load(config)
     if settings.data.test is None:
         raise UsageError(f"{settings.at('data')}: eval scores on test rows: name their file as test")
-    console, default, _, job = prepared(settings, as_json=as_json)
+    console, default, engine_of, job = prepared(settings, as_json=as_json)
     values = values_of(job.task.program)
     values |= _given(variable or [], list(values))
     require_weights(settings, default, console, yes=yes)
@@ -42,7 +42,7 @@ def evaluate(
     with Run(store or default_path(), name=f"eval {config.resolve().parent.name}") as run:
         with Screen(console, lambda: run.usage) as screen:
             screen.phase("asking each engine once", 1)
-            preflight(job.scorers)
+            preflight([engine_of(table) for table in settings.scoring])
             screen.phase("scoring the test rows", len(test))
             scores = job.task.scores(test, values, progress=lambda done, _: screen.advance(done))
         found = {"n": len(test), "score": scores.mean, "passed": sum(scores.passed), "calls": run.usage.calls}

@@ -14,15 +14,24 @@ from wordgrad.train.checkup import Checkup, checkup
 from wordgrad.train.evaluate import Scores
 from wordgrad.train.job import Job, Observer
 from wordgrad.train.known import hold_against
+from wordgrad.train.predict import Prediction, predicted
 from wordgrad.train.program import values_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preflighted:
-    """What the looks said, and what they took."""
+class Preflight:
+    """What two looks at the start said, and what a run will take."""
 
     checkup: Checkup
+    prediction: Prediction
+    """Calls, tokens and money of a whole run."""
     calls: int
+    """What the looks took."""
+
+    @property
+    def verdict(self) -> str:
+        """What to do, in words."""
+        return self.checkup.verdict
 
 
 def preflighted(
@@ -31,7 +40,7 @@ def preflighted(
     *,
     seed: int,
     rows: int | None = None,
-) -> Preflighted:
+) -> Preflight:
     """Ask each engine, check the metric, and score the start twice on selection rows: what is sealed stays so.
 
     Args:
@@ -47,10 +56,17 @@ def preflighted(
         observer.phase("asking each engine once", 1)
         preflight(job.engines)
         hold_against(job.task, job.known, where=job.known_at)
-        first, calls = _scored(job, looked_at, run, observer, "the start"), run.usage.calls
+        first = _scored(job, looked_at, run, observer, "the start")
+        looks = [run.found().spent]
     with opened() as (run, observer):
-        again, calls = _scored(job, looked_at, run, observer, "the start once more"), calls + run.usage.calls
-    return Preflighted(checkup=checkup(job, first, again, seed=seed), calls=calls)
+        again = _scored(job, looked_at, run, observer, "the start once more")
+        looks.append(run.found().spent)
+    found = checkup(job, first, again, seed=seed)
+    return Preflight(
+        checkup=found,
+        prediction=predicted(job, found, looks),
+        calls=sum(each.calls for look in looks for each in look),
+    )
 
 
 def _scored(job: Job, rows: Sequence[Row], run: Run, observer: Observer, what: str) -> Scores:

@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from wordgrad.compose.preflight import preflighted
+from wordgrad.compose.preflight import Preflight, preflighted
 from wordgrad.compose.record import summarised
 from wordgrad.compose.result import Result
 from wordgrad.compose.run import Budget, Run
@@ -27,29 +27,17 @@ from wordgrad.data.split import Splits, split
 from wordgrad.engines.defaults import backward_engine, resolve
 from wordgrad.errors import UsageError
 from wordgrad.losses.base import Loss
-from wordgrad.losses.metric import Metric, MetricLoss
+from wordgrad.losses.metric import Metric
 from wordgrad.store import runs
 from wordgrad.store.database import Database
 from wordgrad.train.accept import Acceptance, Decision
 from wordgrad.train.build import assembled, divided, in_pairs
-from wordgrad.train.checkup import Checkup
-from wordgrad.train.evaluate import Guardrail as _Guardrail
-from wordgrad.train.evaluate import Task
+from wordgrad.train.evaluate import Guardrail, Task, scored
 from wordgrad.train.job import Job, Observer, Unwatched
 from wordgrad.train.known import Known
 from wordgrad.train.program import program_of
 from wordgrad.train.review import Disagreement
 from wordgrad.train.search import Plan, Step
-
-
-@dataclass(frozen=True, slots=True)
-class Guardrail:
-    """A further metric, which a better text must not make worse."""
-
-    metric: Metric | Loss
-    """As the target's."""
-    margin: float
-    """The loss that would be borne, in the metric's unit; 0 for a hard constraint: every row must pass."""
 
 
 class Trainer:
@@ -92,15 +80,12 @@ class Trainer:
         self.acceptance = acceptance or Acceptance()
         self.known = tuple(known)
         called = getattr(program, "__name__", type(program).__name__)
-        loss = _scored(metric, "metric")
+        loss = scored(metric, "metric")
         self.task = Task(
             program=program_of(program, dict(variables or {}), called=called, where="variables="),
             loss=loss,
             pairwise=in_pairs(loss) if target is None else None,
-            guardrails={
-                name: _Guardrail(loss=_scored(each.metric, f"the guardrail {name!r}"), margin=each.margin)
-                for name, each in (guardrails or {}).items()
-            },
+            guardrails=dict(guardrails or {}),
             input=input,
             target=target,
             by=by,
@@ -203,8 +188,8 @@ class Trainer:
 
     def preflight(
         self, train: object, validation: object = None, test: object = None, *, seed: int = 0, rows: int | None = None
-    ) -> Checkup:
-        """Ask each engine, score the start twice on rows that `fit()` searches on, and say what there is to gain.
+    ) -> Preflight:
+        """Ask each engine, score the start twice on rows that `fit()` searches on; say what to gain, and what it takes.
 
         Args:
             train: As for `fit()`.
@@ -223,7 +208,7 @@ class Trainer:
             with backward_engine(resolve(self.plan.critic)), Run(seed=seed, name="preflight") as run:
                 yield run, Unwatched()
 
-        return preflighted(job, opened, seed=seed, rows=rows).checkup
+        return preflighted(job, opened, seed=seed, rows=rows)
 
     def _splits(self, train: object, validation: object, test: object) -> Splits:
         if validation is None and test is not None:
@@ -253,7 +238,6 @@ class Trainer:
             divided(self.task, splits, seed=seed),
             seed=seed,
             engines=[critic, rewriter],
-            scorers=[],
         )
         return replace(job, known=self.known)
 
@@ -286,13 +270,6 @@ class Trainer:
             for name, each in self.task.program.parameters.items():
                 each.value = starts[name]
             raise
-
-
-def _scored(metric: Metric | Loss, what: str) -> Loss:
-    loss = metric if isinstance(metric, Loss) else MetricLoss(metric)
-    if loss.scale is None:
-        raise UsageError(f"{what} is a {type(loss).__name__}, which has no score: use JudgeLoss, or a function")
-    return loss
 
 
 class _Stopped(BaseException):

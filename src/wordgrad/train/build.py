@@ -55,7 +55,7 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
         loss=loss,
         pairwise=in_pairs(loss) if config.target is None else None,
         guardrails={
-            name: Guardrail(loss=_loss(config, table, engine_of, "guardrails", name), margin=table.margin)
+            name: Guardrail(_loss(config, table, engine_of, "guardrails", name), table.margin)
             for name, table in config.guardrails.items()
         },
         input=config.data.input,
@@ -75,7 +75,6 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
         seed=seed,
         options=sampling(rewriter),
         engines=[engine_of(table) for table in config.asked.values()],
-        scorers=[engine_of(table) for table in config.scoring],
     )
     return replace(job, known=_known(config), known_at=config.at("metric", "known"))
 
@@ -142,7 +141,6 @@ def assembled(
     *,
     seed: int,
     engines: Sequence[Engine],
-    scorers: Sequence[Engine],
     options: Sampling | None = None,
 ) -> Job:
     """The job of these parts.
@@ -155,7 +153,6 @@ def assembled(
         division: Of the validation rows.
         seed: Of the optimizer's candidates.
         engines: As in `Job`.
-        scorers: As in `Job`.
         options: Limits and sampling of the rewriter.
     """
     optimizer = TextualGradientDescent(
@@ -174,7 +171,6 @@ def assembled(
         splits=splits,
         division=division,
         engines=engines,
-        scorers=scorers,
     )
 
 

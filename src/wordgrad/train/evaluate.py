@@ -14,6 +14,7 @@ from wordgrad.data.rows import Row
 from wordgrad.data.split import connected, unit
 from wordgrad.errors import NodeError, UsageError, WordgradError
 from wordgrad.losses.base import Loss, Scale
+from wordgrad.losses.metric import Metric, MetricLoss
 from wordgrad.statistics.pairs import Pairs, paired
 from wordgrad.train.accept import Guarded
 from wordgrad.train.program import Program
@@ -74,16 +75,31 @@ def slices(start: Scores, end: Scores) -> list[Slice]:
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def scored(metric: Metric | Loss, what: str) -> Loss:
+    """The metric as a loss.
+
+    Raises:
+        UsageError: It has no score; the message says of what.
+    """
+    loss = metric if isinstance(metric, Loss) else MetricLoss(metric)
+    if loss.scale is None:
+        raise UsageError(f"{what} is a {type(loss).__name__}, which has no score: use JudgeLoss, or a function")
+    return loss
+
+
+@dataclass(frozen=True, slots=True)
 class Guardrail:
     """A further metric, which a better text must not make worse."""
 
-    loss: Loss
-    """Must have a score."""
+    metric: Metric | Loss
+    """As the target's."""
     margin: float
     """The loss that would be borne, in the metric's unit; 0 for a hard constraint: every row must pass."""
+    loss: Loss = field(init=False)
+    """The metric, with its scale."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "loss", scored(self.metric, "a guardrail"))
         low, high = _scale(self.loss).bounds
         if not 0 <= self.margin < high - low:
             raise UsageError(f"margin={self.margin!r} of a guardrail must be at least 0 and less than {high - low:g}")

@@ -44,8 +44,6 @@ class Job:
     """The validation rows: what the search may look at, and what is sealed."""
     engines: Sequence[Engine]
     """Who answers, criticises and rewrites; a program of the user's own has its own to answer."""
-    scorers: Sequence[Engine]
-    """Those of them that a score asks."""
     seen_before: bool = False
     """Whether another run has looked at the sealed rows."""
     known: Sequence[Known] = ()

@@ -15,6 +15,7 @@ from wordgrad.engines.defaults import resolve
 from wordgrad.functions.strategies import Fused, PerEdge
 from wordgrad.losses.judge import JudgeLoss
 from wordgrad.prompts import Judged, NodeReply, Part, Prompt, Step, Verdict, Work
+from wordgrad.statistics.racing import block_of
 from wordgrad.train.checkup import Checkup
 from wordgrad.train.estimate import distinct
 from wordgrad.train.job import Job
@@ -27,8 +28,6 @@ _WORDS_TOKENS = 20
 _VERDICT_TOKENS = 60
 _RECORD_TOKENS = 30
 _REWRITE_TOKENS = 100
-_BLOCK = 8
-"""Of a race, as `statistics.racing` has it."""
 _LONGER = 2.0
 _AGAIN = 1.1
 _SURE = 0.95
@@ -213,7 +212,7 @@ def _batches(job: Job) -> float:
 
 def _race(rows: int) -> float:
     """Rows on which each entrant of a race is scored, on average."""
-    block = min(rows, max(rows // 10, _BLOCK))
+    block = block_of(rows)
     return block + (rows - block) * min(0.5, 4 / math.sqrt(rows))
 
 
