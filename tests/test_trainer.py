@@ -207,6 +207,22 @@ def test_rows_of_one_customer_stay_together_and_count_once() -> None:
     assert result.rows == "24 rows to learn from, 16 to choose by, 16 sealed to confirm, 24 for the report"
 
 
+def test_a_customer_in_two_given_sets_is_told() -> None:
+    """No leakage between groups, also where the sets are the user's own; who has no customer stands alone."""
+    train, validation = (
+        [{**row, "customer": customer} for row, customer in zip(rows_, customers, strict=True)]
+        for rows_, customers in ((TRAIN, "abcdefg "), (VALIDATION, "hijklmnopqg "))
+    )
+    for row in (train[-1], validation[-1]):
+        row["customer"] = ""
+    _, training = trainer(Pupil(), by="customer")
+
+    with pytest.raises(
+        wg.UsageError, match=r"example 11 \(validation\) repeats example 7 \(train\): the same 'customer'"
+    ):
+        training.fit(train, validation)
+
+
 # ---- no labels: a judge
 
 

@@ -189,9 +189,11 @@ def _decision(record: Record) -> Iterator[str]:
         return
     yield f'<p class="decision">{_text(decision["words"])}.</p>'
     yield "<table><tr><th>rows</th><th>of</th><th>start</th><th>new text</th><th>difference</th><th>at least</th></tr>"
-    yield _compared("sealed validation", decision, report["bounds"])
+    # A judge of pairs says how often a text is preferred to the start, which is even with itself.
+    said = ", share preferred" if decision["by_judge"] else ""
+    yield _compared(f"sealed validation{said}", decision, report["bounds"])
     if report["test"] and report["test"]["gain"]:
-        yield _compared("test", report["test"]["gain"], report["bounds"])
+        yield _compared(f"test{said}", report["test"]["gain"], report["bounds"])
         for each in report["test"]["slices"]:
             means = [shown(each[name], report["bounds"]) for name in ("start", "end")]
             yield _row([f"test, {each['name']}", str(each["n"]), *means, "", ""])

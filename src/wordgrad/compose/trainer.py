@@ -224,7 +224,7 @@ class Trainer:
         columns = [each for each in (task.input, task.target, task.by) if each is not None]
         for rows in (splits.train, splits.validation, splits.test):
             files.require_columns(rows, columns)
-        splits.require_disjoint(task.input)
+        splits.require_disjoint(task.input, by=task.by)
         return splits
 
     def _job(self, splits: Splits, seed: int) -> Job:

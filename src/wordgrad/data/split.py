@@ -56,25 +56,33 @@ class Splits:
     def _parts(self) -> dict[str, Sequence[Row]]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
-    def require_disjoint(self, column: str | None = None) -> None:
-        """Check that no two splits share an example: a test on what was trained on says nothing.
+    def require_disjoint(self, column: str | None = None, *, by: str | None = None) -> None:
+        """Check that no two splits share an example, or a group: a test on what was trained on says nothing.
 
         Args:
             column: What makes two examples the same; all columns where None.
+            by: A column whose equal values are one group, as in `split()`.
 
         Raises:
             UsageError: Some do; the message shows where.
         """
+        what = "example" if column is None else repr(column)
+        self._require(lambda row: _key(dict(row.columns) if column is None else row[column]), what)
+        if by is not None:
+            self._require(lambda row: unit(row, by), repr(by))
+
+    def _require(self, key_of: Callable[[Row], str | None], what: str) -> None:
+        """Raise UsageError where rows of two splits have the same key; None is no key."""
         seen: dict[str, tuple[str, Row]] = {}
         repeated = []
         for split, rows in self._parts().items():
             for row in rows:
-                other, first = seen.setdefault(_key(dict(row.columns) if column is None else row[column]), (split, row))
+                key = key_of(row)
+                other, first = (split, row) if key is None else seen.setdefault(key, (split, row))
                 if other != split:
                     repeated.append(f"{row.place} ({split}) repeats {first.place} ({other})")
         if repeated:
             more = [f"and {len(repeated) - _SHOWN} more"] if len(repeated) > _SHOWN else []
-            what = "example" if column is None else repr(column)
             raise UsageError(
                 f"{'; '.join([*repeated[:_SHOWN], *more])}: the same {what} may not stand in two splits; remove one of "
                 "them, or keep them together with split(…, by=COLUMN)"

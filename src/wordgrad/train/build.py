@@ -190,7 +190,7 @@ def read_splits(config: Config) -> Splits:
             found[name] = () if path is None else files.read(path)
     splits = _with_columns(config, Splits(**found))
     with config.blaming("data"):
-        splits.require_disjoint(data.input)
+        splits.require_disjoint(data.input, by=data.by)
     return splits
 
 
