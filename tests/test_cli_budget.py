@@ -202,6 +202,22 @@ class Tenth(Pupil):
         return said if request.purpose != "forward" or word[-1] == "0" else word
 
 
+def test_limits_stand_in_the_file(project: Project) -> None:
+    """A `[budget]` holds as the options do, which hold in its place; a resumed run has it too."""
+    project.change("[search]", "[budget]\ncalls = 44\ntokens = 100000\n\n[search]")
+    _, found, _ = told(project)
+    _, more, _ = told(project, "--budget-calls", "66")
+    resumed = project.json("runs", "resume", found["run"])
+
+    assert [(each["status"], each["steps"]) for each in (found, more, resumed)] == [
+        ("budget", 0),
+        ("budget", 1),
+        ("budget", 0),
+    ]
+    project.change("tokens = 100000", "tokens = 10")
+    assert told(project)[0] == 3
+
+
 def test_a_budget_may_end_a_race_between_two_heats(project: Project) -> None:
     """Each heat is paid for by itself: the step that it ends is kept, and says so; the sealed rows still decide."""
     project.rows("validation", [f"held{number}" for number in range(40)])

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 from rich.console import Console
@@ -73,7 +73,8 @@ def optimize(
     takes = estimated(job, settings, engine_of).total
     console.print(f"calls: {takes.least:,} to {takes.most:,}; {_provable(job)}", highlight=False, markup=False)
     require_weights(settings, default, console, yes=yes)
-    budget: dict[str, Any] = {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds}
+    given = {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds}
+    budget = settings.budget.model_dump() | {kind: limit for kind, limit in given.items() if limit is not None}
     kept = {
         "config": str(config.resolve()),
         "source": settings.source,

@@ -180,6 +180,16 @@ class Accept(_Table):
     """The gain that is not worth more scoring in a race."""
 
 
+class BudgetTable(_Table):
+    """Limits of a run; the command line's hold in place of these."""
+
+    calls: int | None = Field(default=None, ge=1)
+    tokens: int | None = Field(default=None, ge=1)
+    """Read and written."""
+    usd: float | None = Field(default=None, ge=0)
+    seconds: float | None = Field(default=None, ge=0)
+
+
 class Config(_Table):
     """All that a run is told."""
 
@@ -192,6 +202,7 @@ class Config(_Table):
     guardrails: dict[str, GuardrailTable] = Field(default_factory=dict)
     search: Search = Search()
     accept: Accept = Accept()
+    budget: BudgetTable = BudgetTable()
     _path: Path = PrivateAttr(default=Path("the file"))
     _source: str = PrivateAttr(default="")
 
