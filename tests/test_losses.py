@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 import wordgrad as wg
-from engines import Model, prompt, texts
+from engines import Model, prompt, texts, verdicts
 from wordgrad.types import Request
 
 VERDICT = {"critique": "The year is missing.", "score": 0.4}
@@ -412,3 +412,72 @@ def test_all_objectives_know_target_and_context() -> None:
     wg.objectives(one=wg.TextLoss("A?", model), two=wg.TextLoss("B?", model))("Lyon", "Paris", context="France").result  # noqa: B018
 
     assert all("Paris" in asked and "France" in asked for asked in model.asked("judge"))
+
+
+# ---- notes on what came before
+
+
+def noted(model: Model, notes: dict[str, str], *, score: float | None = 0.0) -> tuple[wg.Variable, wg.Variable]:
+    """The prompts of a chain of two calls, after a metric with notes was back-propagated from."""
+    first, second = prompt("Find.", "system prompt of the finder"), prompt("Answer.", "system prompt of the writer")
+    passages = wg.llm_call(first, "When?", engine=model, role_description="the passages")
+    output = wg.llm_call(second, passages, engine=model, role_description="the answer")
+    loss = wg.MetricLoss(lambda output, target: wg.Score(score, "It is wrong.", notes=notes))(output)
+    with wg.backward_engine(model):
+        loss.backward()
+    return first, second
+
+
+def test_a_note_begins_where_its_variable_is() -> None:
+    """Without it nothing is asked of the first call, whose reader blames nobody before it; with it that call is."""
+
+    def critic(request: Request) -> object:
+        found = verdicts(request)
+        asked = request.messages[-1].text
+        blamed = ("Find." in asked and "No dates are in them." in asked) or "Answer." in asked
+        none = {"verdict": "none", "severity": 0, "change": ""}
+        return {"parts": [{**each, **({} if blamed and each["part"] == "P1" else none)} for each in found["parts"]]}  # type: ignore[index, union-attr, dict-item, call-overload]
+
+    without, _ = noted(Model(critic=critic), {})  # type: ignore[arg-type]
+    first, second = noted(Model(critic=critic), {"the passages": "No dates are in them."})  # type: ignore[arg-type]
+
+    assert (texts(without), texts(first), texts(second)) == ([], ["Be exact."], ["Be exact."])
+    assert first.gradients[0].score == 0.0
+
+
+def test_a_note_on_a_parameter_needs_no_critic() -> None:
+    """It is the feedback itself, beside what the pass finds."""
+    model = Model()
+    first, _ = noted(model, {"system prompt of the finder": "Ask for dates."})
+
+    assert "Ask for dates." in texts(first)
+    assert len(first.gradients) == 2
+
+
+def test_what_passes_or_was_not_judged_has_no_notes() -> None:
+    """There is nothing to mend, or nobody to blame."""
+    for score in (1.0, None):
+        model = Model()
+        first, second = noted(model, {"the passages": "No dates."}, score=score)
+
+        assert (first.gradients, second.gradients, model.asked("backward")) == ((), (), [])
+
+
+def test_a_note_on_nothing_is_told() -> None:
+    """With the names that there are."""
+    with pytest.raises(wg.GraphError, match=r"has a note on 'passage', and before its output are .*'the passages'"):
+        noted(Model(), {"passage": "No dates."})
+
+
+def test_a_fused_critic_is_shown_the_notes() -> None:
+    """One critic for the trace sees the loss's words, and each note with its name."""
+    model, first = Model(), prompt("Find.", "system prompt of the finder")
+    output = wg.llm_call(first, "When?", engine=model, role_description="the answer")
+    score = wg.Score(0.0, "It is wrong.", notes={"the answer": "No date is in it."})
+    loss = wg.MetricLoss(lambda output, target: score)(output)
+    with wg.backward_engine(model):
+        wg.backward([loss], strategy=wg.fused)
+
+    (asked,) = model.asked("backward")
+    assert "It is wrong." in asked
+    assert "the answer: No date is in it." in asked

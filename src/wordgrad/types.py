@@ -178,6 +178,8 @@ class Score:
     value: float | None
     """None: the metric could not judge (an error is not a zero)."""
     feedback: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    """What is wrong with what came before the output, by its name or role: feedback that begins there."""
     tags: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     """What kind of example it is, as {"language": "fr"}: reports give the scores of each kind."""
 

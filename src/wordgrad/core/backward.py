@@ -189,7 +189,33 @@ async def _seeds(root: Variable, words: Sequence[Gradient]) -> list[Seed]:
     objective = node.function.objective(node)
     ctx = _context(root, node, example=example, objective=objective, feedback=feedback, known="", critique=None)
     said = await _said(ctx, ())
-    return [Seed(node.inputs[slot].variable, each) for slot, each in enumerate(said) if each is not None]
+    judged = [Seed(node.inputs[slot].variable, each) for slot, each in enumerate(said) if each is not None]
+    if output.passed or output.score is None:  # what could not be judged is blamed on nobody
+        return judged
+    return [*judged, *_noted(root, ctx)]
+
+
+def _noted(root: Variable, ctx: Context) -> list[Seed]:
+    """What a metric said of Variables before the output it judged: each note begins where its Variable is."""
+    behind = [each for each in ancestors([root]) if each is not root]
+    seeds = []
+    for slot, (name, words) in enumerate(ctx.output.notes.items(), start=len(ctx.node.inputs)):
+        named = [each for each in behind if name in (each.name, each.role_description)]
+        if not named:
+            known = ", ".join(dict.fromkeys(repr(each.name or each.role_description) for each in behind))
+            raise GraphError(f"{ctx.node.function.name!r} has a note on {name!r}, and before its output are {known}")
+        gradient = Gradient(
+            text=words,
+            example=ctx.example,
+            objective=ctx.objective,
+            consumer=ctx.node.index,
+            slot=slot,
+            severity=3,
+            score=ctx.output.score,
+            feedback=f"{name}: {words}",
+        )
+        seeds += [Seed(each, gradient) for each in named if each.requires_grad]
+    return seeds
 
 
 async def _settled(variable: Variable) -> Result:

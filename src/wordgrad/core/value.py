@@ -48,6 +48,8 @@ class Result:
     score: float | None = None
     passed: bool | None = None
     """For a loss: whether the example passes; None where the loss has no score."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """For a loss: what its metric said of what came before the output, by name or role."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """For a loss: the kind of the example, as its metric said."""
     failure: str | None = None

@@ -108,6 +108,7 @@ def _stored(identity: Identity, result: Result) -> JSON:
         "failure": result.failure,
         "score": result.score,
         "passed": result.passed,
+        "notes": dict(result.notes),
         "tags": dict(result.tags),
     }
 

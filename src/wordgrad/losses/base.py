@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from wordgrad.core.value import Result, copied, text_form
 from wordgrad.core.variable import Variable
 from wordgrad.errors import UsageError
 from wordgrad.functions.strategies import per_node
+from wordgrad.types import Score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,14 +115,15 @@ class Loss(ABC):
         """The score where the output failed, or another input did: the worst one, or none where the output is fine."""
         return self.scale.worst if output and self.scale is not None else None
 
-    def judged(self, words: str, score: float | None, tags: Mapping[str, str] | None = None) -> Result:
-        """A judgement, with whether it passes.
+    def judged(self, words: str, score: float | None, *, given: Score | None = None) -> Result:
+        """A judgement, with whether it passes; `given` has the notes and tags of it.
 
         Raises:
             UsageError: The score is outside the bounds.
         """
         passed = None if score is None or self.scale is None else self.scale.passes(score)
-        return Result(value=words, score=score, passed=passed, tags=dict(tags or {}))
+        notes, tags = ({}, {}) if given is None else (dict(given.notes), dict(given.tags))
+        return Result(value=words, score=score, passed=passed, notes=notes, tags=tags)
 
 
 def judgement(

@@ -89,9 +89,9 @@ class MetricLoss(Loss):
     def _read(self, given: object, case: Case) -> Result:
         score = self._score(given)
         if score.value is None:
-            return self.judged(score.feedback, None, score.tags)
+            return self.judged(score.feedback, None, given=score)
         words = score.feedback if score.feedback.strip() else self._words(float(score.value), case)
-        return self.judged(words, float(score.value), score.tags)
+        return self.judged(words, float(score.value), given=score)
 
     def _score(self, given: object) -> Score:
         if isinstance(given, Score):
