@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -23,7 +24,7 @@ LABELS = "SELECT json_extract(body, '$.row'), json_extract(body, '$.preferred') 
 def pairs(*metric: int) -> list[Disagreement]:
     """Rows on which the texts differ, and what the metric says of each."""
     return [
-        Disagreement(row=f"row {number}", asked="?", start="old", found="new", metric=sign)
+        Disagreement(row=f"row {number}", case=number, asked="?", start="old", found="new", metric=sign)
         for number, sign in enumerate(metric)
     ]
 
@@ -112,6 +113,15 @@ def test_pairs_are_shown_blind() -> None:
     assert order == in_blind_order(pairs(*[1] * 40), seed="run") != in_blind_order(pairs(*[1] * 40), seed="other")
     assert [pair.row for pair, _ in order] != [pair.row for pair in pairs(*[1] * 40)]
     assert 10 < sum(swapped for _, swapped in order) < 30
+
+
+def test_one_row_of_each_case_is_shown() -> None:
+    """Rows of one customer say the same again; the labels' test would count each as news."""
+    rows_ = [replace(each, case=number // 4) for number, each in enumerate(pairs(*[1] * 40))]
+    order = in_blind_order(rows_, seed="run")
+
+    assert sorted(pair.case for pair, _ in order) == list(range(10))
+    assert [pair.case for pair, _ in order] != list(range(10))
 
 
 # ---- the command

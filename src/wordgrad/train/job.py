@@ -43,7 +43,7 @@ class Job:
     division: Division[Row]
     """The validation rows: what the search may look at, and what is sealed."""
     engines: Sequence[Engine]
-    """Who answers, criticises and rewrites; a program of the user's own has its own to answer."""
+    """Who answers, judges, criticises and rewrites; a program of the user's own has its own to answer."""
     seen_before: bool = False
     """Whether another run has looked at the sealed rows."""
     known: Sequence[Known] = ()
@@ -301,10 +301,11 @@ def _disagreements(job: Job, old: Measured, new: Measured) -> list[Disagreement]
     """The sealed rows on which the texts led to different answers, in order."""
     scores = zip(job.task.oriented(old.target), job.task.oriented(new.target), strict=True)
     signs = [0 if was is None or now is None else (now > was) - (now < was) for was, now in scores]
-    rows = zip(job.division.confirmation, old.outputs, new.outputs, signs, strict=True)
+    rows, task = job.division.confirmation, job.task
+    found = zip(rows, task.cases(rows), old.outputs, new.outputs, signs, strict=True)
     return [
-        Disagreement(row=row.place, asked=text_form(row[job.task.input]), start=before, found=after, metric=sign)
-        for row, before, after, sign in rows
+        Disagreement(row=row.place, case=case, asked=text_form(row[task.input]), start=before, found=after, metric=sign)
+        for row, case, before, after, sign in found
         if before != after
     ]
 

@@ -23,6 +23,8 @@ class Disagreement:
 
     row: str
     """Where it stands."""
+    case: int
+    """Its case's number: rows that ask the same, or belong together, are one case."""
     asked: str
     start: str
     """What the start led to."""
@@ -33,11 +35,17 @@ class Disagreement:
 
 
 def in_blind_order(rows: Sequence[Disagreement], *, seed: str) -> list[tuple[Disagreement, bool]]:
-    """The rows in a random order, each with whether the new text's answer is shown first; the same for one seed."""
+    """One row of each case, in a random order, each with whether the new text's answer is shown first.
+
+    The same for one seed. A case's other rows would say the same again, and the labels' test would count it as news.
+    """
     rng = random.Random(f"review {seed}")  # noqa: S311 - no secret
     drawn = [(row, rng.random() < 0.5) for row in rows]  # noqa: PLR2004 - a fair coin
     rng.shuffle(drawn)
-    return drawn
+    cases: dict[int, tuple[Disagreement, bool]] = {}
+    for row, swapped in drawn:
+        cases.setdefault(row.case, (row, swapped))
+    return list(cases.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
