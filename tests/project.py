@@ -66,7 +66,7 @@ class Pupil(RuleEngine):
     """
 
     def __init__(self, rewrite: Reply | None = None, **options: Any) -> None:
-        super().__init__(self.said, name="fake", **options)
+        super().__init__(self.said, **{"name": "fake", **options})
         self._rewrite: Reply = {"value": BETTER} if rewrite is None else rewrite
 
     def said(self, request: Request) -> Reply:

@@ -326,6 +326,46 @@ def test_a_rubric_is_judged_by_the_backward_engine(project: Project) -> None:
     assert found["tokens"]["input"] + found["tokens"]["output"] <= said["all"]["tokens"]
 
 
+def test_a_judge_may_be_another_engine_than_the_critic(project: Project) -> None:
+    """A guardrail's judge of its own is asked once before the start, and is counted with its own limit."""
+    pupil, judge = Judge(), Judge(name="second")
+    project.engine(lambda spec: judge if spec == "second" else pupil)
+    project.change(
+        "[search]",
+        '[guardrails.loud]\nkind = "rubric"\nrubric = "Shouted: 1."\nmargin = 0.9\n\n'
+        '[guardrails.loud.judge]\nengine = "second"\nmax_tokens = 7\n\n[search]',
+    )
+    found = project.json("optimize", project.config)
+    few = project.json("estimate", project.config)["judgements"]["tokens"]
+    project.change("max_tokens = 7", "max_tokens = 107")
+    many = project.json("estimate", project.config)["judgements"]
+
+    asked = [(each.request.purpose, each.request.sampling.max_tokens) for each in judge.history]
+    assert found["accepted"]
+    assert asked == [("preflight", 64), *[("judge", 7)] * (5 + 2 * 6)]
+    assert not [each for each in pupil.history if each.request.purpose == "judge"]
+    # The reply that could not be read is sent again, so its limit counts in what is read too.
+    assert many["tokens"] - few == 2 * 100 * many["calls"]["most"]
+
+
+def test_a_judge_that_is_none_is_named(project: Project) -> None:
+    """With the line that it stands on."""
+
+    def engine(spec: str) -> Pupil:
+        if spec == "nobody":
+            raise wg.UsageError("no such engine")
+        return Pupil()
+
+    project.engine(engine)
+    project.change(
+        "[search]", '[guardrails.a]\nkind = "rubric"\nrubric = "?"\nmargin = 0\njudge.engine = "nobody"\n\n[search]'
+    )
+    code, _, err = project.run("optimize", project.config)
+
+    assert code == 2
+    assert "guardrails.a.judge.engine: no such engine" in err
+
+
 class Judge(Pupil):
     """A pupil that also judges."""
 

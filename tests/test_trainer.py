@@ -258,6 +258,39 @@ def test_a_rubric_compares_in_pairs() -> None:
     assert not any(words_ in asked for asked in judged for words_ in (START, BETTER))
 
 
+class Sober(RuleEngine):
+    """A judge of its own mind: it marks down what is shouted."""
+
+    def __init__(self) -> None:
+        super().__init__(self.said, name="sober")
+
+    def said(self, request: Request) -> Any:
+        """A verdict, or a greeting."""
+        if request.purpose != "judge":
+            return "ready"
+        loud = re.search(r"HELD|TEST|TRAIN", request.messages[-1].text)
+        return {"critique": "Loud." if loud else "Fine.", "score": 0.1 if loud else 1.0}
+
+
+def test_a_held_out_judge_stops_what_games_the_first() -> None:
+    """A second judge as a guardrail is not asked in the search, so that no rewrite can learn to please it."""
+    engine, sober = Judging(), Sober()
+    prompt, training = trainer(
+        engine,
+        wg.JudgeLoss("Louder is better.", engine),
+        plan=wg.Plan(steps=1, batch=4, candidates=1, critic=engine),
+        target=None,
+        guardrails={"a second opinion": wg.Guardrail(wg.JudgeLoss("Readable: 1.", sober), margin=0.1)},
+    )
+    result = training.fit(*([{"word": row["word"]} for row in split] for split in (TRAIN, VALIDATION, TEST)))
+    asked = [each.request for each in sober.history]
+
+    assert (prompt.value, result.accepted) == (START, False)
+    assert "'a second opinion' may have become worse: -0.9" in str(result)
+    assert [each.purpose for each in asked] == ["preflight", *["judge"] * (5 + 2 * 6)]
+    assert not any(re.search("train", each.messages[-1].text, re.IGNORECASE) for each in asked)
+
+
 def test_a_report_has_the_scores_of_each_kind_of_row(tmp_path: Path) -> None:
     """By the tags that the metric gives, on the test rows."""
 

@@ -151,10 +151,10 @@ def engines(settings: Config, default: str | None, *, unasked: bool = False) -> 
         assert spec is not None, "there is a default where a table names none"
         return made(spec, table.price, table.max_in_flight, table.requests_per_minute, table.tokens_per_minute)
 
-    for name, table in settings.asked.items():
-        with settings.blaming("engines", name, "engine") if table.engine else nullcontext():
+    for where, table in settings.asked.items():
+        with settings.blaming(*where, "engine") if table.engine else nullcontext():
             engine = engine_of(table)
-        with settings.blaming("engines", name, "temperature"):
+        with settings.blaming(*where, "temperature"):
             check(engine, Request(messages=(), sampling=sampling(table)))
     return engine_of
 

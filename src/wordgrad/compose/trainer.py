@@ -31,7 +31,7 @@ from wordgrad.losses.metric import Metric
 from wordgrad.store import runs
 from wordgrad.store.database import Database
 from wordgrad.train.accept import Acceptance, Decision
-from wordgrad.train.build import assembled, divided, in_pairs
+from wordgrad.train.build import assembled, divided, in_pairs, judges
 from wordgrad.train.evaluate import Guardrail, Task, scored
 from wordgrad.train.job import Job, Observer, Unwatched
 from wordgrad.train.known import Known
@@ -237,7 +237,7 @@ class Trainer:
             splits,
             divided(self.task, splits, seed=seed),
             seed=seed,
-            engines=[critic, rewriter],
+            engines=[*judges(self.task), critic, rewriter],
         )
         return replace(job, known=self.known)
 

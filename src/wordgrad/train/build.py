@@ -9,6 +9,7 @@ from wordgrad.core.variable import Variable
 from wordgrad.data import rows as files
 from wordgrad.data.rows import Row
 from wordgrad.data.split import Division, Splits, divide, split
+from wordgrad.engines.defaults import resolve
 from wordgrad.errors import UsageError
 from wordgrad.functions.strategies import Fused, PerEdge, PerNode
 from wordgrad.losses.base import Loss
@@ -120,6 +121,13 @@ def in_pairs(loss: Loss) -> PairwiseLoss | None:
     if type(loss) is not JudgeLoss:  # a subclass may ask otherwise
         return None
     return PairwiseLoss(loss.objective, loss.engine, options=loss.options)
+
+
+def judges(task: Task) -> list[Engine]:
+    """The judges' engines, the target's first; a judge without one of its own is the critic."""
+    losses = [task.loss, *(each.loss for each in task.guardrails.values())]
+    named = [each.engine for each in losses if isinstance(each, JudgeLoss) and each.engine is not None]
+    return [resolve(each) for each in named]
 
 
 def divided(task: Task, splits: Splits, *, seed: int) -> Division[Row]:
@@ -236,8 +244,8 @@ def _program(config: Config, parameters: Mapping[str, Variable], engine_of: Engi
 def _loss(config: Config, table: MetricTable | GuardrailTable, engine_of: EngineOf, *keys: str) -> Loss:
     if table.kind == "rubric":
         assert table.rubric is not None, "the configuration was checked"
-        critic = config.engines.backward
-        return JudgeLoss(table.rubric, engine_of(critic), passing=table.passing, options=sampling(critic))
+        judge = table.judge or config.engines.backward
+        return JudgeLoss(table.rubric, engine_of(judge), passing=table.passing, options=sampling(judge))
     if table.kind == "function":
         assert table.function is not None, "the configuration was checked"
         with config.blaming(*keys, "function"):

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
@@ -18,6 +18,9 @@ from wordgrad.types import Price
 
 _UNKNOWN = "extra_forbidden"  # pydantic's name for it
 _OWN = "Value error, "  # what pydantic puts before the words of a validator
+
+Keys: TypeAlias = tuple[str, ...]
+"""Where a value stands: ("data", "train")."""
 
 
 class _Table(BaseModel):
@@ -124,6 +127,8 @@ class _Scored(_Table):
     """What the score stands for, in words for critics; a rubric says it itself."""
     passing: float | None = Field(default=None, ge=0, le=1)
     """The score from which a row needs no feedback; 1 where None."""
+    judge: EngineTable | None = None
+    """Who judges by a rubric; the backward engine where None."""
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
@@ -131,7 +136,7 @@ class _Scored(_Table):
             raise ValueError('kind = "function" needs function = "module:attribute"')
         if self.kind == "rubric" and not self.rubric:
             raise ValueError('kind = "rubric" needs rubric = "…"')
-        for key in ("function", "rubric", "objective", "passing"):
+        for key in ("function", "rubric", "objective", "passing", "judge"):
             if key in self.model_fields_set and key not in _KEYS[self.kind]:
                 raise ValueError(f'kind = "{self.kind}" takes no {key}: remove it')
         return self
@@ -140,7 +145,7 @@ class _Scored(_Table):
 _KEYS = {
     "exact": ("objective",),
     "function": ("function", "objective", "passing"),
-    "rubric": ("rubric", "passing"),
+    "rubric": ("rubric", "passing", "judge"),
 }
 
 
@@ -223,17 +228,32 @@ class Config(_Table):
         return None if self.metric.kind == "rubric" and not named else self.data.target
 
     @property
-    def asked(self) -> dict[str, EngineTable]:
-        """The engines that a run asks, by key; a program of the user's own brings what answers."""
-        names = ("forward", "backward", "optimizer") if self.program is None else ("backward", "optimizer")
-        return {name: getattr(self.engines, name) for name in names}
+    def judges(self) -> dict[Keys, EngineTable]:
+        """Who judges by a rubric, by where it stands: the target's first, then the guardrails'."""
+        metrics: dict[Keys, _Scored] = {("metric",): self.metric}
+        metrics |= {("guardrails", name): each for name, each in self.guardrails.items()}
+        return {
+            (*keys, "judge"): each.judge or self.engines.backward
+            for keys, each in metrics.items()
+            if each.kind == "rubric"
+        }
+
+    @property
+    def asked(self) -> dict[Keys, EngineTable]:
+        """The engines that a run asks, by where they stand; a program of the user's own brings what answers.
+
+        The last two criticise and rewrite.
+        """
+        engines = self.engines
+        asked: dict[Keys, EngineTable] = {("engines", "forward"): engines.forward} if self.program is None else {}
+        asked |= {keys: each for keys, each in self.judges.items() if each is not engines.backward}
+        return {**asked, ("engines", "backward"): engines.backward, ("engines", "optimizer"): engines.optimizer}
 
     @property
     def scoring(self) -> tuple[EngineTable, ...]:
-        """The engines that a score asks: who answers, and a judge."""
+        """The engines that a score asks: who answers, and the judges."""
         forward = (self.engines.forward,) if self.program is None else ()
-        judged = any(each.kind == "rubric" for each in (self.metric, *self.guardrails.values()))
-        return (*forward, self.engines.backward) if judged else forward
+        return (*forward, *self.judges.values())
 
     def at(self, *keys: str) -> str:
         """Where a key stands, for messages: "wordgrad.toml:12: data.train"."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from wordgrad.core.value import text_form
 from wordgrad.data.rows import Row
-from wordgrad.losses.judge import JudgeLoss
 from wordgrad.train.build import EngineOf
 from wordgrad.train.config import Config, EngineTable
 from wordgrad.train.job import Job
@@ -92,13 +91,12 @@ def estimated(job: Job, config: Config, engine_of: EngineOf) -> Estimate:
             engine_of(engines.optimizer),
         ),
     ]
-    losses = [job.task.loss, *(each.loss for each in job.task.guardrails.values())]
-    judges = sum(isinstance(each, JudgeLoss) for each in losses)
-    if judges:
-        least = rows if isinstance(job.task.loss, JudgeLoss) else 0
-        parts.append(
-            _part("judgements", least, 2 * judges * most, critic, engines.backward, engine_of(engines.backward))
-        )
+    judgements = [
+        _part("", rows if where[0] == "metric" else 0, 2 * most, judged + table.max_tokens, table, engine_of(table))
+        for where, table in config.judges.items()
+    ]
+    if judgements:
+        parts.append(_sum("judgements", judgements))
     limit = (
         "answers count one call a row, without tokens and money: what the program of your own asks is not known; "
         "critics count one for each failing row"
