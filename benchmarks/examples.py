@@ -7,6 +7,8 @@ The arms, on the same rows:
 - `wordgrad`: as `wordgrad optimize` runs it.
 - `nothing`: the same with the labels of every split dealt out anew: what they mean cannot be learned. What the doctor
   said before is noted.
+- `judge`: no labels. The model itself judges by a rubric, and the labels are used afterwards alone, to see how the true
+  score moved.
 - `one-shot`: independent "improve this prompt, given these failures" calls in place of critics and rewrites. The calls
   that critics would take go into more candidates.
 - `shuffled`: the feedback of each training row is taken from another one.
@@ -33,18 +35,24 @@ from wordgrad.compose.preflight import preflighted
 from wordgrad.core.backward import Trace
 from wordgrad.data.rows import Row
 from wordgrad.optim.one_shot import OneShotRewrite
-from wordgrad.statistics.claim import Claim
+from wordgrad.statistics.claim import Claim, claim
 from wordgrad.train import config as configs
 from wordgrad.train import job as jobs
-from wordgrad.train.build import build
+from wordgrad.train.build import build, in_pairs
 from wordgrad.train.job import Job, Observer, Unwatched
 from wordgrad.train.search import Step
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
 RESULTS = HERE / "examples.jsonl"
-ARMS = ("wordgrad", "nothing", "one-shot", "shuffled")
+ARMS = ("wordgrad", "nothing", "judge", "one-shot", "shuffled")
 DOCTOR_ROWS = 12
+RUBRICS = {
+    "ticket_triage": "A good answer is one lower-case word and nothing else: the desk that should handle the ticket, "
+    "which is account, billing, shipping or technical. More words than one are bad, even if the desk is right. Of two "
+    "single words, the right desk is better."
+}
+"""What an owner without labels could write; an example without one has no arm `judge`."""
 
 
 class Failures:
@@ -89,7 +97,7 @@ class Timed(Unwatched):
         self.ended = time.monotonic()
 
 
-def arm(job: Job, name: str, seed: int) -> Job:
+def arm(job: Job, name: str, seed: int, rubric: str) -> Job:
     """The job as one arm runs it."""
     target, rng = str(job.task.target), random.Random(seed)
     if name == "one-shot":
@@ -103,6 +111,10 @@ def arm(job: Job, name: str, seed: int) -> Job:
         return replace(job, optimizer=optimizer, plan=replace(job.plan, strategy=Failures()))
     if name == "shuffled":
         return replace(job, splits=replace(job.splits, train=dealt(job.splits.train, target, rng)))
+    if name == "judge":
+        judge = wg.JudgeLoss(rubric, job.plan.critic, options=wg.Sampling(max_tokens=200, temperature=0.0))
+        task = replace(job.task, loss=judge, pairwise=in_pairs(judge), target=None)
+        return replace(job, task=task, splits=replace(job.splits, test=()))
     if name == "nothing":
         splits, division = job.splits, job.division
         return replace(
@@ -128,9 +140,11 @@ def measured(example: str, name: str, seed: int, store: Path) -> dict[str, Any]:
     """One run's figures."""
     config = configs.load(EXAMPLES / example / "wordgrad.toml")
 
+    def labelled() -> Job:
+        return build(config, engine_of=lambda table: wg.get_engine(table.engine or "local"), seed=seed)
+
     def job() -> Job:
-        made = build(config, engine_of=lambda table: wg.get_engine(table.engine or "local"), seed=seed)
-        return arm(made, name, seed)
+        return arm(labelled(), name, seed, RUBRICS.get(example, ""))
 
     @contextmanager
     def opened() -> Generator[tuple[wg.Run, Observer]]:
@@ -141,9 +155,14 @@ def measured(example: str, name: str, seed: int, store: Path) -> dict[str, Any]:
     watcher = Timed()
     with wg.Run(store, seed=seed, cache=True, name=f"{example} {name}"):
         outcome = jobs.run(job(), seed=seed, watcher=watcher, allowance=Unlimited())
-    decision, gain = outcome.decision, outcome.gain
-    assert outcome.test_start is not None
-    assert outcome.test_end is not None
+        start, end, gain = outcome.test_start, outcome.test_end, outcome.gain
+        if name == "judge":
+            true, test = labelled().task, labelled().splits.test
+            start, end = (each.target for each in true.measured(test, [outcome.start, outcome.found], against=None))
+            gain = claim(true.paired(test, start, end), rng=random.Random(seed))
+    decision = outcome.decision
+    assert start is not None
+    assert end is not None
     return {
         "example": example,
         "arm": name,
@@ -153,9 +172,9 @@ def measured(example: str, name: str, seed: int, store: Path) -> dict[str, Any]:
         "claim": None if decision is None else claimed(decision.claim),
         "words": "nothing led the start" if decision is None else decision.words,
         "gain": None if gain is None else claimed(gain),
-        "start": outcome.test_start.mean,
-        "end": outcome.test_end.mean,
-        "n": len(outcome.test_start.values),
+        "start": start.mean,
+        "end": end.mean,
+        "n": len(start.values),
         "seconds": round(watcher.ended - watcher.started),
         "text": "\n".join(outcome.found.values()),
     }
@@ -184,37 +203,73 @@ def table(found: list[dict[str, Any]]) -> str:
             "| arm | seed | sealed validation rows | p | kept | test rows | gain | search, s |",
             "|---|---|---|---|---|---|---|---|",
         ]
-        for name in ARMS:
-            runs = [each for each in found if (each["example"], each["arm"]) == (example, name)]
-            lines += [line(each) for each in sorted(runs, key=lambda each: int(each["seed"]))]
-        learned = [each for each in found if (each["example"], each["arm"]) == (example, "wordgrad")]
+        runs = {
+            name: sorted(
+                (each for each in found if (each["example"], each["arm"]) == (example, name)),
+                key=lambda each: int(each["seed"]),
+            )
+            for name in ARMS
+        }
+        lines += [line(each) for name in ARMS if name != "judge" for each in runs[name]]
         lines += ["", "What `wordgrad` found:", ""]
-        for each in learned:
-            lines += [f"Seed {each['seed']}:", "", *(f"    {text}" for text in each["text"].splitlines()), ""]
-        doctors = [each for each in found if (each["example"], each["arm"]) == (example, "nothing")]
-        if doctors:
+        lines += texts(runs["wordgrad"])
+        if runs["nothing"]:
             lines += ["What the doctor said before the labels that were dealt out anew were learned from:", ""]
-            lines += [f"- seed {each['seed']}: {each['doctor']}" for each in doctors]
+            lines += [f"- seed {each['seed']}: {each['doctor']}" for each in runs["nothing"]]
             lines.append("")
+        if runs["judge"]:
+            lines += judged(runs["judge"], RUBRICS[example])
     return "\n".join(lines)
+
+
+def texts(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """What runs found, word for word."""
+    lines: list[str] = []
+    for each in runs:
+        lines += [f"Seed {each['seed']}:", "", *(f"    {text}" for text in each["text"].splitlines()), ""]
+    return lines
+
+
+def judged(runs: Sequence[dict[str, Any]], rubric: str) -> list[str]:
+    """What a judge preferred, and what became of the true score."""
+    lines = [
+        "Without labels: the same model judged by a rubric, in pairs and blind, and decided on the sealed rows.",
+        "The true scores are those of the start and of the text that was found, kept or not, on the test rows.",
+        "",
+        f"> {rubric}",
+        "",
+        "| seed | the judge preferred the new text / the start, of sealed rows | p | kept | true score | true gain |",
+        "|---|---|---|---|---|---|",
+    ]
+    for each in runs:
+        claim = each["claim"]
+        preferred = "nothing led" if claim is None else f"{claim['better']} / {claim['worse']}, of {claim['n']}"
+        cells = [str(each["seed"]), preferred, "" if claim is None else f"{claim['p']:.2g}"]
+        lines.append(f"| {' | '.join([*cells, *moved(each)])} |")
+    return [*lines, "", "What was found:", "", *texts(runs)]
 
 
 def line(run: dict[str, Any]) -> str:
     """One run's row."""
-    claim, gain = run["claim"], run["gain"]
+    claim = run["claim"]
     cells = [run["arm"], str(run["seed"])]
     cells += (
         ["nothing led", ""]
         if claim is None
         else [f"{claim['start']:.0%} → {claim['candidate']:.0%}", f"{claim['p']:.2g}"]
     )
-    cells += ["yes" if run["accepted"] else "no", f"{run['start']:.1%} → {run['end']:.1%}"]
-    cells.append(
+    return f"| {' | '.join([*cells, *moved(run), str(run['seconds'])])} |"
+
+
+def moved(run: dict[str, Any]) -> list[str]:
+    """Whether the new text was kept, and the scores on the test rows, with the gain."""
+    gain = run["gain"]
+    said = (
         ""
         if gain is None
         else f"{100 * gain['difference']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"
     )
-    return f"| {' | '.join([*cells, str(run['seconds'])])} |"
+    return ["yes" if run["accepted"] else "no", f"{run['start']:.1%} → {run['end']:.1%}", said]
 
 
 def main() -> None:
@@ -229,7 +284,8 @@ def main() -> None:
     for example in given.examples:
         for seed in range(given.seeds):
             for name in given.arms:
-                if any((each["example"], each["arm"], each["seed"]) == (example, name, seed) for each in found):
+                known = any((each["example"], each["arm"], each["seed"]) == (example, name, seed) for each in found)
+                if known or (name == "judge" and example not in RUBRICS):
                     continue
                 found.append(measured(example, name, seed, given.store))
                 print(json.dumps(found[-1], ensure_ascii=False), flush=True)
