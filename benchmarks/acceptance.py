@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
 
@@ -24,6 +24,7 @@ from landscapes import (
     gepa,
     holdout,
     larger_mean,
+    oracle,
     ours,
     raced,
     start_text,
@@ -89,6 +90,7 @@ def points(values: Iterable[float]) -> str:
     return f"{100 * fmean(values) + 0.0:+.1f}"
 
 
+@cache
 def ended(rule: Rule, gain: Gain, validation: int, runs: int, *, memorises: bool = False) -> list[Ended]:
     """Searches under one rule; run number n starts alike under each."""
     return [rule(random.Random(f"search {run}"), gain, validation, memorises) for run in range(runs)]
@@ -200,6 +202,26 @@ def outcomes(validation: int, runs: int) -> Section:
     )
     columns = ("landscape", "rule", "better", "not better", "true gain", "over-optimism", "regret")
     return Section(title=f"What runs end with, {validation} rows", text=text, columns=columns, rows=rows)
+
+
+def prices(runs: int) -> Section:
+    """How much of the regret no search could spare."""
+    rows = []
+    for validation in (200, 400):
+        ours_, oracles = (
+            [[each.best - each.true for each in ended(rule, gain, validation, runs)] for gain in LANDSCAPES.values()]
+            for rule in (ours, oracle)
+        )
+        for who, found in (("wordgrad", ours_), ("the best of all proposals, always", oracles)):
+            mean = points(each for landscape in found for each in landscape)
+            rows.append([str(validation), who, *(points(each) for each in found), mean])
+    text = (
+        "The regret, in points, by what meets the sealed rows: the text that ours finds, or the truly best proposal, which "
+        "no search can know.\n"
+        f"What is left of it in the second case is the price of the proof alone. {runs:,} runs each."
+    )
+    columns = ("validation rows", "what meets the sealed half", *LANDSCAPES, "mean")
+    return Section(title="What the proof costs", text=text, columns=columns, rows=rows)
 
 
 def shares(runs: int) -> Section:
@@ -346,6 +368,7 @@ def measured(runs: int) -> list[Section]:
         sizes,
         partial(outcomes, 200, runs),
         partial(outcomes, 400, runs),
+        partial(prices, runs),
         partial(shares, runs),
         partial(races, runs),
         partial(guards, runs),

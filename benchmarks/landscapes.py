@@ -91,18 +91,18 @@ class Search:
     def __init__(self, rng: random.Random, gain: Gain, rows: int, *, memorises: bool) -> None:
         self.rng = rng
         self.start = start_text(rng, rows)
-        self._gains = [gain(rng, number) for number in range(PROPOSALS)]
+        self.gains = [gain(rng, number) for number in range(PROPOSALS)]
         self._memorises = rng.randrange(PROPOSALS) if memorises else -1
 
     def proposal(self, number: int, parent: Text, seen: Sequence[int]) -> Text:
         """Number `number`, from 0; `seen` are the rows that the rule shows the search."""
         if number == self._memorises:
             return memoriser(self.rng, self.start, seen)
-        return child(self.rng, parent, self.start.true + self._gains[number] - parent.true)
+        return child(self.rng, parent, self.start.true + self.gains[number] - parent.true)
 
     def ended(self, text: Text, reported: float) -> Ended:
         """With `text` in use."""
-        best = max(0.0, *self._gains)
+        best = max(0.0, *self.gains)
         return Ended(text is not self.start, round(text.true - self.start.true, 9), reported, best)
 
 
@@ -119,6 +119,18 @@ def ours(rng: random.Random, gain: Gain, validation: int, memorises: bool, share
         best = entrants[raced(rng, entrants, division.selection)[0]]
     if best is search.start:
         return search.ended(best, 0.0)
+    found = claimed(rng, search.start, best, division.confirmation)
+    return search.ended(best, found.difference) if found.proved else search.ended(search.start, 0.0)
+
+
+def oracle(rng: random.Random, gain: Gain, validation: int, memorises: bool) -> Ended:  # noqa: FBT001
+    """Knows which proposal is the best; then one claim on confirmation rows, as ours."""
+    division = divide(range(validation), seed=rng.getrandbits(32))
+    search = Search(rng, gain, validation, memorises=memorises)
+    number = max(range(PROPOSALS), key=lambda each: search.gains[each])
+    if search.gains[number] <= 0:
+        return search.ended(search.start, 0.0)
+    best = search.proposal(number, search.start, division.selection)
     found = claimed(rng, search.start, best, division.confirmation)
     return search.ended(best, found.difference) if found.proved else search.ended(search.start, 0.0)
 

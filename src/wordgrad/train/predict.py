@@ -15,9 +15,8 @@ from wordgrad.engines.defaults import resolve
 from wordgrad.functions.strategies import Fused, PerEdge
 from wordgrad.losses.judge import JudgeLoss
 from wordgrad.prompts import Judged, NodeReply, Part, Prompt, Step, Verdict, Work
-from wordgrad.statistics.racing import block_of
 from wordgrad.train.checkup import Checkup
-from wordgrad.train.estimate import distinct
+from wordgrad.train.course import Course, likely, longest, most_failing
 from wordgrad.train.job import Job
 from wordgrad.train.program import OnePrompt
 from wordgrad.types import Engine, Sampling
@@ -30,7 +29,6 @@ _RECORD_TOKENS = 30
 _REWRITE_TOKENS = 100
 _LONGER = 2.0
 _AGAIN = 1.1
-_SURE = 0.95
 
 
 class Spending(Protocol):
@@ -108,16 +106,16 @@ def predicted(job: Job, found: Checkup, looks: Sequence[Sequence[Spending]]) -> 
     once = _sum([*map(_measured, _beside(first)), *(_measured(each).times(-1) for each in _beside(again))])
     looked_at, failing = found.rows + found.unjudged, found.failing + found.flipped / 2
     share = failing / found.rows if found.rows else 1.0
-    drawn = _most_failing(failing, found.rows, job.plan.steps * job.plan.batch)
-    likely = _sum([once, _taken(job, again, looked_at, _likely(job, share))])
-    most = _sum([once, _taken(job, again, looked_at, _most(job, drawn), longer=_LONGER, again=_AGAIN)])
+    drawn = most_failing(failing, found.rows, job.plan.steps * job.plan.batch)
+    expected = _sum([once, _taken(job, again, looked_at, likely(job, share))])
+    bound = _sum([once, _taken(job, again, looked_at, longest(job, drawn), longer=_LONGER, again=_AGAIN)])
     return Prediction(
-        calls=round(likely.calls),
-        tokens=round(likely.tokens),
-        usd=_known(likely.usd),
-        most_calls=math.ceil(max(likely.calls, most.calls)),
-        most_tokens=math.ceil(max(likely.tokens, most.tokens)),
-        most_usd=_known(max(likely.usd, most.usd)),
+        calls=round(expected.calls),
+        tokens=round(expected.tokens),
+        usd=_known(expected.usd),
+        most_calls=math.ceil(max(expected.calls, bound.calls)),
+        most_tokens=math.ceil(max(expected.tokens, bound.tokens)),
+        most_usd=_known(max(expected.usd, bound.usd)),
     )
 
 
@@ -136,104 +134,8 @@ class _Cost(NamedTuple):
         return _Cost(count * self.calls, count * self.tokens, count * self.usd)
 
 
-class _Course(NamedTuple):
-    """How often a run does what it pays for."""
-
-    scored: float
-    """Rows on which the start, or the present text, is scored alone."""
-    met: float
-    """Rows on which it is compared with rewrites."""
-    longer: float
-    """Rows that meet a rewrite."""
-    reported: float
-    """Of them, those that meet it for the report."""
-    raced: float
-    """Rows scored in races."""
-    sealed: float
-    """Rows scored at the end, by the target and all guardrails."""
-    failing: float
-    """Rows that critics are asked about."""
-    steps: float
-    """Steps that rewrite."""
-
-
-def _likely(job: Job, share: float) -> _Course:
-    """The expected course, where such a share of rows fails at the start."""
-    plan, candidates = job.plan, job.optimizer.candidates
-    learns = 1 - (1 - share) ** (plan.steps * plan.batch)
-    busy = [1 - (1 - each) ** plan.batch for each in (share, *[share / 2] * (plan.steps - 1))]
-    race, rewriting = _race(len(job.division.selection)), sum(busy)
-    opening, confirmation = _opening(job), len(job.division.confirmation)
-    # A text that changed meets even those training rows anew that an earlier pass has shown.
-    batches = learns * plan.steps * plan.batch + (1 - learns) * _batches(job)
-    kept = confirmation if job.splits.test else 0  # without test rows the start has met the sealed ones
-    return _Course(
-        scored=opening + batches,
-        met=busy[0] * race + learns * kept,
-        longer=rewriting * candidates * race + learns * (confirmation + len(job.splits.test) / 2),
-        reported=learns * len(job.splits.test) / 2,
-        raced=(rewriting * candidates + busy[0]) * race,
-        sealed=learns * 2 * confirmation,
-        failing=plan.batch * share * (1 + (plan.steps - 1) / 2),
-        steps=rewriting,
-    )
-
-
-def _most(job: Job, failing: int) -> _Course:
-    """The longest course, where so many of the training rows that are drawn fail."""
-    plan, selection, confirmation = job.plan, len(job.division.selection), len(job.division.confirmation)
-    steps = min(plan.steps, failing)
-    learns = min(1, steps)
-    raced = steps * job.optimizer.candidates * selection
-    kept = confirmation if job.splits.test else 0
-    return _Course(
-        scored=_opening(job) + plan.steps * plan.batch,
-        met=learns * (selection + kept),
-        longer=raced + learns * (confirmation + len(job.splits.test)),
-        reported=learns * len(job.splits.test),
-        raced=raced + learns * selection,
-        sealed=learns * 2 * confirmation,
-        failing=failing,
-        steps=steps,
-    )
-
-
-def _opening(job: Job) -> int:
-    return distinct(job.splits.test or job.division.confirmation, job.task.input)
-
-
-def _batches(job: Job) -> float:
-    """Different training rows that the batches draw, on average: each pass shuffles anew, and leaves some out."""
-    rows, size = len(job.splits.train), job.plan.batch
-    passes, rest = divmod(job.plan.steps, rows // size)
-    unseen = (1 - rows // size * size / rows) ** passes * (1 - rest * size / rows)
-    return distinct(job.splits.train, job.task.input) * (1 - unseen)
-
-
-def _race(rows: int) -> float:
-    """Rows on which each entrant of a race is scored, on average."""
-    block = block_of(rows)
-    return block + (rows - block) * min(0.5, 4 / math.sqrt(rows))
-
-
-def _most_failing(failing: float, rows: int, drawn: int) -> int:
-    """So many of `drawn` rows fail in 95 % of draws at most, where `failing` of `rows` did: beta-binomial, Jeffreys."""
-    chance = 0.0
-    for count in range(drawn):
-        ways = math.lgamma(drawn + 1) - math.lgamma(count + 1) - math.lgamma(drawn - count + 1)
-        after = _log_beta(failing + count + 0.5, rows - failing + drawn - count + 0.5)
-        chance += math.exp(ways + after - _log_beta(failing + 0.5, rows - failing + 0.5))
-        if chance >= _SURE:
-            return count
-    return drawn
-
-
-def _log_beta(one: float, other: float) -> float:
-    return math.lgamma(one) + math.lgamma(other) - math.lgamma(one + other)
-
-
 def _taken(
-    job: Job, look: Sequence[Spending], rows: int, course: _Course, *, longer: float = 1.0, again: float = 1.0
+    job: Job, look: Sequence[Spending], rows: int, course: Course, *, longer: float = 1.0, again: float = 1.0
 ) -> _Cost:
     """What a course costs.
 
@@ -309,7 +211,7 @@ def _rewrites(job: Job, failing: float, longer: float) -> tuple[float, _Cost]:
     return grown, _sum(costs)
 
 
-def _guardrails(job: Job, answers: _Cost, course: _Course, longer: float) -> Iterable[_Cost]:
+def _guardrails(job: Job, answers: _Cost, course: Course, longer: float) -> Iterable[_Cost]:
     """The judges of guardrails, which the looks did not ask: hard ones in races too, all at the end."""
     for each in job.task.guardrails.values():
         if isinstance(each.loss, JudgeLoss):
