@@ -36,9 +36,6 @@ from wordgrad.train.job import Job
 from wordgrad.train.search import Later
 from wordgrad.types import Engine, Request
 
-_ROWS = 1_000
-"""Sealed rows from which on a gain of 3 points can be proved: how much less takes seconds to find out."""
-
 Settings = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's TOML file.")]
 Store = Annotated[Path | None, typer.Option("--store", help="Where runs are kept.", envvar="WORDGRAD_STORE")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
@@ -90,7 +87,7 @@ def optimize(
 
 def _provable(job: Job) -> str:
     """What the sealed rows could prove, in words."""
-    least = smallest_gain(min(job.cases, _ROWS), worse=WORSE, alpha=job.acceptance.alpha)
+    least = smallest_gain(job.cases, worse=WORSE, alpha=job.acceptance.alpha)
     if least is None:
         return "few sealed rows: a gain is not likely to be proved where some rows get worse"
     return f"a gain of {100 * least:.0f} points is proved four times in five where {WORSE:.0%} of rows get worse"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,17 @@ def examples(source: object) -> list[Row]:
             raise UsageError(f"example {number} is a {type(record).__name__}: pass a mapping from column to value")
     if not found:
         raise UsageError("there are no examples")
-    return found
+    return _placed(found)
+
+
+def _placed(rows: list[Row]) -> list[Row]:
+    """The rows, each with a place of its own: those of two files of one name would share theirs."""
+    seen: set[str] = set()
+    placed = []
+    for number, row in enumerate(rows, start=1):
+        placed.append(replace(row, place=f"{row.place} (example {number})") if row.place in seen else row)
+        seen.add(row.place)
+    return placed
 
 
 def _records(source: Any) -> Iterable[object]:  # noqa: ANN401 - of packages that may not be there

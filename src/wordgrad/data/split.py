@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from wordgrad.data.examples import examples as read
 from wordgrad.data.rows import Row
 from wordgrad.errors import UsageError
+from wordgrad.types import JSON
 
 RowT = TypeVar("RowT")
 
@@ -67,7 +68,7 @@ class Splits:
             UsageError: Some do; the message shows where.
         """
         what = "example" if column is None else repr(column)
-        self._require(lambda row: _key(dict(row.columns) if column is None else row[column]), what)
+        self._require(lambda row: key(dict(row.columns) if column is None else row[column]), what)
         if by is not None:
             self._require(lambda row: unit(row, by), repr(by))
 
@@ -135,7 +136,14 @@ def split(
 
 def unit(row: Row, by: str) -> str | None:
     """What a row has in common with others: the value of a column; None and "" are no value."""
-    return None if row[by] in (None, "") else _key(row[by])
+    return None if row[by] in (None, "") else key(row[by])
+
+
+def key(value: JSON) -> str:
+    """What equal values have in common; those of a csv file are texts, so 7 and "7" are equal."""
+    if isinstance(value, dict):
+        value = {name: key(each) for name, each in value.items()}
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +237,3 @@ def _line(row: Row) -> str:
     except UnicodeEncodeError:  # half a sign, which JSON can escape
         return json.dumps(dict(row.columns))
     return line
-
-
-def _key(value: object) -> str:
-    return json.dumps(value, sort_keys=True)

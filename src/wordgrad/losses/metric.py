@@ -53,7 +53,7 @@ class MetricLoss(Loss):
         self.objective = objective or inspect.getdoc(own) or f"the metric {self.name!r}"
         self.scale: Scale = Scale(bounds=bounds, higher_is_better=higher_is_better, passing=passing)
         self.pure = pure
-        self.thread = not inspect.iscoroutinefunction(fn)
+        self.thread = not (inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__))
         self._source = digest(source_of(fn))
 
     def judge(self, case: Case, node: Node) -> Result | Awaitable[Result]:

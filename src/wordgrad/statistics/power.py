@@ -12,6 +12,7 @@ from wordgrad.statistics.pairs import checked_share
 _NEGLIGIBLE = 1e-12
 _HALVINGS = 30
 _MOST_ROWS = 1_024
+_SUMMED = 1_000
 
 
 def power(gain: float, *, differ: float, n: int, alpha: float = 0.05) -> float:
@@ -38,7 +39,7 @@ def smallest_gain(n: int, *, worse: float, wanted: float = 0.8, alpha: float = 0
     """The smallest true gain that `n` rows prove with power `wanted`; None where they can prove none.
 
     Args:
-        n: Rows of the claim.
+        n: Rows of the claim; more than 1,000 are taken as 1,000, which prove less.
         worse: The share of rows that the candidate scores lower; it scores that share and the gain higher.
         wanted: The power.
         alpha: Of the claim.
@@ -46,7 +47,7 @@ def smallest_gain(n: int, *, worse: float, wanted: float = 0.8, alpha: float = 0
     checked_share("wanted", wanted)
     if not 0 <= worse < 0.5:  # noqa: PLR2004 - a gain needs more rows that get better
         raise UsageError(f"{worse=}: the share of rows that get worse is at least 0 and less than 0.5")
-    limits = _limits(n, checked_share("alpha", alpha))
+    limits = _limits(min(n, _SUMMED), checked_share("alpha", alpha))
     low, high = 0.0, 1 - 2 * worse
     if _power(high, 1.0, limits) < wanted:
         return None

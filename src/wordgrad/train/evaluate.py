@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from wordgrad import dispatch
-from wordgrad.core.value import Result, text_form
+from wordgrad.core.value import Result
 from wordgrad.core.variable import Variable, abandon
 from wordgrad.data.rows import Row
-from wordgrad.data.split import connected, unit
+from wordgrad.data.split import connected, key, unit
 from wordgrad.errors import NodeError, UsageError, WordgradError
 from wordgrad.losses.base import Loss, Scale
 from wordgrad.losses.metric import Metric, MetricLoss
 from wordgrad.statistics.pairs import Pairs, paired
 from wordgrad.train.accept import Guarded
-from wordgrad.train.program import Program
+from wordgrad.train.program import Answer, Program
 
+R = TypeVar("R")
 Progress = Callable[[int, int], None]
 """Called with the rows that are done and the rows there are."""
 
@@ -170,7 +172,7 @@ class Task:
 
         def keys(row: Row) -> list[tuple[str, str]]:
             together = None if self.by is None else unit(row, self.by)
-            asked = ("asked", text_form(row[self.input]))
+            asked = ("asked", key(row[self.input]))
             return [asked] if together is None else [asked, ("together", together)]
 
         return connected([keys(row) for row in rows])
@@ -265,7 +267,7 @@ class Task:
     def _answers(self, rows: Sequence[Row], values: Mapping[str, str]) -> list[Variable]:
         """The program's outputs, pending."""
         with self.program.bound(values) as answer, _unwrapped():
-            return dispatch.map(answer, rows)
+            return _each(answer, rows, lambda _, output: output)
 
     def _started(
         self,
@@ -277,17 +279,34 @@ class Task:
         """For each row the output and its judgements: by the target, or against its rival, then by the guardrails."""
         with self.program.bound(values) as answer, _unwrapped():
 
-            def one(case: tuple[Row, Variable | None]) -> _Started:
-                row, rival = case
+            def judged(place: int, output: Variable) -> _Started:
+                row, rival = rows[place], rivals[place]
                 known: dict[str, Any] = {"context": row[self.input], "example": row.place}
-                wanted, output = None if self.target is None else row[self.target], answer(row)
+                wanted = None if self.target is None else row[self.target]
                 if rival is None or self.pairwise is None:
                     target = self.loss(output, wanted, **known)
                 else:
                     target = self.pairwise(output, rival, **known)
                 return _Started(output, [target, *(each(output, wanted, **known) for each in guards)])
 
-            return dispatch.map(one, list(zip(rows, rivals, strict=True)))
+            return _each(answer, rows, judged)
+
+
+def _each(answer: Answer, rows: Sequence[Row], then: Callable[[int, Variable], R]) -> list[R]:
+    """What `then` makes of each row's place and output, made beside it: in its thread, or where it is awaited."""
+    if inspect.iscoroutinefunction(answer):
+
+        async def awaited(place: int) -> R:
+            return then(place, await answer(rows[place]))
+
+        return dispatch.map(awaited, range(len(rows)))
+
+    def one(place: int) -> R:
+        output = answer(rows[place])
+        assert isinstance(output, Variable), "only an async program gives a coroutine"
+        return then(place, output)
+
+    return dispatch.map(one, range(len(rows)))
 
 
 class _Started(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,15 +13,15 @@ from typing import Any, Protocol, TypeAlias
 
 from wordgrad.core.function import no_grad
 from wordgrad.core.module import Module
-from wordgrad.core.value import Result, text_form
+from wordgrad.core.value import Result, copied, text_form
 from wordgrad.core.variable import Variable, held
 from wordgrad.data.rows import Row
 from wordgrad.errors import UsageError
 from wordgrad.functions.llm import llm_call
 from wordgrad.types import Engine, Sampling
 
-Answer: TypeAlias = Callable[[Row], Variable]
-"""Starts the program on one row; returns its pending output."""
+Answer: TypeAlias = Callable[[Row], Variable | Coroutine[Any, Any, Variable]]
+"""Starts the program on one row; returns its pending output. An `async def` where the user's program is one."""
 
 
 class Program(Protocol):
@@ -39,8 +39,18 @@ class Program(Protocol):
 
 
 def values_of(program: Program) -> dict[str, str]:
-    """What the program's parameters hold now, by name."""
-    return {name: str(each.value) for name, each in program.parameters.items()}
+    """What the program's parameters hold now, by name.
+
+    Raises:
+        UsageError: One holds no text.
+    """
+    values = {name: each.value for name, each in program.parameters.items()}
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise UsageError(
+                f"variable {name!r} holds a {type(value).__name__}: training rewrites texts; give it a str"
+            )
+    return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +88,11 @@ class Plain:
         variables = self.parameters
         if values is not None:
             variables = {name: Variable(values[name], each.role_description) for name, each in variables.items()}
-        yield lambda row: _checked(self.fn(variables, dict(row.columns)), self.fn)
+
+        def called(row: Row) -> object:
+            return self.fn(variables, _columns(row))
+
+        yield _answer(called, self.fn, self.fn)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +110,10 @@ class OfModule:
     def bound(self, values: Mapping[str, str] | None) -> Generator[Answer]:
         """Call the Module with its Variables at `values`; their own come back afterwards."""
 
-        def answer(row: Row) -> Variable:
-            return _checked(self.module(dict(row.columns)), self.module)
+        def called(row: Row) -> object:
+            return self.module(_columns(row))
 
+        answer = _answer(called, self.module.forward, self.module)
         if values is None:
             yield answer
             return
@@ -174,6 +189,22 @@ def program_of(found: object, parameters: Mapping[str, Variable], *, called: str
             raise UsageError(f"{called} is a function of (variables, row): name its variables in {where}")
         return Plain(fn=found, parameters=parameters)
     raise UsageError(f"{called} is a {type(found).__name__}: name a Module, or a function (variables, row)")
+
+
+def _columns(row: Row) -> dict[str, Any]:
+    """For one call: what a program does to a list in it must reach no other text, and no metric."""
+    return {name: copied(value) for name, value in row.columns.items()}
+
+
+def _answer(called: Callable[[Row], Any], fn: Callable[..., object], program: object) -> Answer:
+    """The user's program as an `Answer`; async where its function is."""
+    if not inspect.iscoroutinefunction(fn):
+        return lambda row: _checked(called(row), program)
+
+    async def answer(row: Row) -> Variable:
+        return _checked(await called(row), program)
+
+    return answer
 
 
 def _checked(output: object, program: object) -> Variable:

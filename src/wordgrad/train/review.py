@@ -77,7 +77,7 @@ class Review:
             Ville, 1939: a bet on the new text, against a fair coin, with a uniform share of wins from a half to 1.
         """
         n, wins = self.better + self.worse, self.better
-        above_half = 1 - upper_tail(n + 1, wins + 1)
+        above_half = upper_tail(n + 1, n + 1 - wins)  # by symmetry: fewer than wins + 1 heads
         return min(1.0, (n + 1) * math.comb(n, wins) / (math.ldexp(1.0, n + 1) * above_half))
 
     @property

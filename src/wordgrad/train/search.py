@@ -201,7 +201,7 @@ class Search:
             )
 
         if not any(feedback.values()):
-            return ended("every row of the batch passed: nothing to learn")
+            return ended("every row of the batch passed, or used no variable: nothing to learn")
         self.watcher.phase("rewriting", 1)
         proposals = self.optimizer.propose()
         candidates = self._distinct(proposals, before)
@@ -229,8 +229,11 @@ class Search:
         self.optimizer.zero_grad()
         losses = self.task.judged(batch, None)
         settled(losses, progress=lambda done, _: self.watcher.advance(done))
-        with backward_engine(resolve(self.plan.critic)):
-            backward(losses, strategy=self.plan.strategy)
+        # A row that the program answers without its variables, from a table or a cache, teaches nothing.
+        used = [each for each in losses if each.requires_grad]
+        if used:
+            with backward_engine(resolve(self.plan.critic)):
+                backward(used, strategy=self.plan.strategy)
         return {name: each.gradients for name, each in self.task.program.parameters.items()}
 
     def _distinct(self, proposals: Sequence[Proposal], before: Mapping[str, str]) -> list[Proposal]:
