@@ -122,10 +122,35 @@ def test_every_guardrail_must_hold() -> None:
 
 
 def test_graded_scores_decide_too() -> None:
-    """A small gain on every row is proof; how many more rows would decide is said of right and wrong only."""
-    better, mixed = paired([0.5] * 8, [0.6] * 8), paired([0.5] * 8, [0.6] * 5 + [0.4] * 3)
+    """A small gain on every row is proof; how many more rows would decide is said where all differ by as much."""
+    better, alike = paired([0.5] * 8, [0.6] * 8), paired([0.5] * 8, [0.6] * 5 + [0.4] * 3)
+    mixed = paired([0.5] * 8, [0.6] * 5 + [0.2] * 3)
 
-    assert (decided(better).accepted, decided(mixed).accepted, decided(mixed).needed) == (True, False, None)
+    assert [decided(each).accepted for each in (better, alike, mixed)] == [True, False, False]
+    assert (decided(alike).needed, decided(mixed).needed) == (decided(counted(5, 3)).needed, None)
+
+
+@pytest.mark.parametrize(("lost", "gained", "accepted"), [(4, 0, True), (5, 0, False), (35, 0, False), (9, 8, True)])
+def test_a_text_gains_nothing_by_what_cannot_be_judged(lost: int, gained: int, accepted: bool) -> None:
+    """Where clearly more rows than the start's cannot be judged under the new text, it is not known to be better."""
+    start = [0.0] * 5 + [1.0] * lost + [None] * gained
+    candidate = [1.0] * 5 + [None] * lost + [1.0] * gained
+    found = decided(paired(start, candidate))
+
+    assert (found.accepted, found.proved, found.unjudged) == (accepted, accepted, 0 if accepted else lost)
+    assert found.claim.proved
+    assert (
+        f"{lost} sealed rows could be judged under the start, and not under the new text" in found.words
+    ) != accepted
+
+
+def test_a_guardrail_that_cannot_judge_the_new_text_is_not_kept() -> None:
+    """An answer that it cannot read may be the very one that it is there for."""
+    pairs = paired([1.0] * 40, [1.0] * 20 + [None] * 20)
+    found = decided(counted(40, 0), {"polite": Guarded(pairs=pairs, margin=0.5)})
+
+    assert (found.accepted, found.guardrails["polite"].broken) == (False, 20)
+    assert "'polite' could judge the start on 20 sealed rows where it could not judge the new text" in found.words
 
 
 @pytest.mark.parametrize(
@@ -173,7 +198,7 @@ def test_graded_scores_decide_too() -> None:
             ),
         ),
         (
-            counted(0, 0, 0, 6),
+            paired([None] * 6, [None] * 6),
             {},
             (
                 "the start is kept: the best new text is not proved to be better (0 sealed validation rows: better on 0, "

@@ -102,6 +102,16 @@ def test_an_error_on_hard_rows_gains_nothing() -> None:
     assert race.winner == 0
 
 
+def test_few_judged_rows_do_not_win() -> None:
+    """One good score of forty is not more than 36."""
+    race = Race(entrants=2, rows=40, rng=random.Random(0), block=40)
+    heat = race.heat()
+    assert heat is not None
+    race.tell([[1.0] * 36 + [0.0] * 4, [None] * 39 + [0.5]])
+
+    assert race.winner == 0
+
+
 def test_who_cannot_be_judged_does_not_win() -> None:
     """Errors everywhere: it is asked to the end, as an outage may pass; with all of them so, the first is left."""
     race, none = Race(entrants=3, rows=30, rng=rng()), Race(entrants=3, rows=30, rng=rng())

@@ -21,6 +21,10 @@ class Pairs:
     """Its scores on the same rows, in the same order."""
     excluded: int
     """Rows that one of the two, or both, could not be judged on."""
+    lost: int
+    """Units with a row that only the candidate could not be judged on."""
+    gained: int
+    """Units with a row that only the start could not be judged on."""
     bounds: tuple[float, float]
     """The worst and the best score."""
 
@@ -74,15 +78,23 @@ def paired(
             f"{len(start)} scores of the start and {len(candidate)} of the candidate: score both on the same rows"
         )
     kept: dict[Hashable, list[tuple[float, float]]] = {}
+    lost, gained = set[Hashable](), set[Hashable]()
     for place, (old, new) in enumerate(zip(start, candidate, strict=True)):
         for of, score in (("start", old), ("candidate", new)):
             check_score(f"row {place}: the {of}'s", score, bounds)
+        unit = place if units is None else units[place]
         if old is not None and new is not None:
-            kept.setdefault(place if units is None else units[place], []).append((float(old), float(new)))
+            kept.setdefault(unit, []).append((float(old), float(new)))
+        elif old is not None:
+            lost.add(unit)
+        elif new is not None:
+            gained.add(unit)
     return Pairs(
         start=tuple(fmean(old for old, _ in unit) for unit in kept.values()),
         candidate=tuple(fmean(new for _, new in unit) for unit in kept.values()),
         excluded=len(start) - sum(map(len, kept.values())),
+        lost=len(lost),
+        gained=len(gained),
         bounds=(float(bounds[0]), float(bounds[1])),
     )
 

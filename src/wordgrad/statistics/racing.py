@@ -59,7 +59,7 @@ class Race:
     first, and it stays where nothing is better.
 
     A row's mean among those in the race is taken off its scores first: who could not be judged on a hard row must not
-    gain by it.
+    gain by it. Who was judged on less than half as many rows as another does not lead.
 
     Args:
         entrants: How many candidates; at least 1.
@@ -158,10 +158,14 @@ class Race:
         return {entrant: [row[place] for row in centred] for place, entrant in enumerate(self._in_race)}
 
     def _leader(self, centred: Mapping[int, Sequence[float | None]]) -> int:
+        judged = {each: len(scores) - scores.count(None) for each, scores in centred.items()}
+        most = max(judged.values())
+
         def mean(entrant: int) -> float:
-            known = [each for each in centred[entrant] if each is not None]
-            # Rounded: equal sums in another order are still equal.
-            return round(math.fsum(known) / len(known), 9) if known else -math.inf
+            if 2 * judged[entrant] < max(most, 1):
+                return -math.inf
+            known = math.fsum(each for each in centred[entrant] if each is not None)
+            return round(known / judged[entrant], 9)  # equal sums in another order are still equal
 
         return max(self._in_race, key=lambda entrant: (mean(entrant), -entrant))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from wordgrad.errors import UsageError
-from wordgrad.statistics.binomial import heads_needed
+from wordgrad.statistics.binomial import heads_needed, upper_tail
 from wordgrad.statistics.claim import Claim, chance_better, claim
 from wordgrad.statistics.guard import Guard, not_worse
 from wordgrad.statistics.pairs import Pairs, checked_share
@@ -61,7 +61,7 @@ class Guarded:
     margin: float
     """The loss that would be borne, in the metric's unit; 0 for a hard constraint."""
     broken: int = 0
-    """Rows on which the candidate does not pass, or could not be judged; counted for a hard constraint."""
+    """Rows on which the candidate does not pass, or only it could not be judged; counted for a hard constraint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,8 @@ class Kept:
 
     kept: bool
     broken: int
-    """Rows that break it; of a hard constraint only."""
+    """Rows that break a hard constraint; of another one those that only the candidate could not be judged on, where
+    chance would not leave out so many."""
     guard: Guard | None
     """The comparison; None for a hard constraint."""
 
@@ -86,6 +87,9 @@ class Decision:
     needed: int | None
     """More rows on which the two disagree that would likely decide; None where it is decided, or none would."""
     guardrails: Mapping[str, Kept] = field(default_factory=dict)
+    unjudged: int = 0
+    """Rows that only the candidate could not be judged on, where chance would not leave out so many: what it does there
+    is not known, and may be why the others look better."""
     by_judge: bool = False
     """Whether a model judged, which was not told which text was which."""
     seen_before: bool = False
@@ -95,7 +99,7 @@ class Decision:
     def accepted(self) -> bool:
         """Whether the candidate replaces the start."""
         better = self.claim.proved or (self.rule == "lenient" and self.chance > 0.5)  # noqa: PLR2004 - more likely than not
-        return better and not self.broken
+        return better and not self.broken and not self.unjudged
 
     @property
     def proved(self) -> bool:
@@ -119,6 +123,9 @@ class Decision:
         found = self.claim
         rows = f"{_counted(found.n, 'sealed validation row')}: better on {found.better}, worse on {found.worse}"
         rows += f", {found.excluded} not judged" if found.excluded else ""
+        if self.unjudged:
+            lost = _counted(self.unjudged, "sealed row")
+            return f"the start is kept: {lost} could be judged under the start, and not under the new text ({rows})"
         if self.broken:
             return f"the start is kept: {self._breaches} (by the target, {rows})"
         if self.accepted and self.claim.proved:
@@ -135,7 +142,10 @@ class Decision:
         found = []
         for name in self.broken:
             kept = self.guardrails[name]
-            if kept.guard is None:
+            if kept.guard is not None and kept.broken:
+                lost = _counted(kept.broken, "sealed row")
+                found.append(f"{name!r} could judge the start on {lost} where it could not judge the new text")
+            elif kept.guard is None:
                 found.append(f"the new text breaks {name!r} on {_counted(kept.broken, 'sealed row')}")
             else:
                 guard = kept.guard
@@ -167,13 +177,15 @@ def decide(
     """
     alpha = acceptance.alpha
     found = claim(pairs, rng=rng, alpha=alpha)
-    undecided = pairs.binary and not found.proved
+    # Rows that differ by as much decide by their signs alone, as a judge's preferences do.
+    undecided = len({abs(each) for each in pairs.differences if each}) <= 1 and not found.proved
     return Decision(
         rule=acceptance.rule,
         claim=found,
         chance=chance_better(pairs, rng=rng),
         needed=disagreements_needed(found.better, found.worse, alpha=alpha) if undecided else None,
         guardrails={name: _kept(each, acceptance, rng) for name, each in guardrails.items()},
+        unjudged=_unjudged(pairs, alpha),
         by_judge=by_judge,
         seen_before=seen_before,
     )
@@ -184,7 +196,16 @@ def _kept(guarded: Guarded, acceptance: Acceptance, rng: random.Random) -> Kept:
         return Kept(kept=not guarded.broken, broken=guarded.broken, guard=None)
     guard = not_worse(guarded.pairs, margin=guarded.margin, rng=rng, alpha=acceptance.alpha)
     seen = acceptance.rule == "lenient" and guard.n > 0 and guard.difference > -guard.margin
-    return Kept(kept=guard.kept or seen, broken=0, guard=guard)
+    broken = _unjudged(guarded.pairs, acceptance.alpha)
+    return Kept(kept=(guard.kept or seen) and not broken, broken=broken, guard=guard)
+
+
+def _unjudged(pairs: Pairs, alpha: float) -> int:
+    """Rows that only the candidate could not be judged on, if they are too many for chance; else 0.
+
+    By a sign test: without it a text could look better by leaving answers that cannot be judged where it does badly.
+    """
+    return pairs.lost if upper_tail(pairs.lost + pairs.gained, pairs.lost) <= alpha else 0
 
 
 def often(p: float) -> str:

@@ -162,7 +162,7 @@ class Task:
             name: Guarded(
                 pairs=_paired(start.guardrails[name], candidate.guardrails[name], _scale(each.loss), cases),
                 margin=each.margin,
-                broken=candidate.guardrails[name].passed.count(False) if each.hard else 0,
+                broken=_broken(start.guardrails[name], candidate.guardrails[name]) if each.hard else 0,
             )
             for name, each in self.guardrails.items()
         }
@@ -327,6 +327,13 @@ def _oriented(scores: Scores, scale: Scale) -> list[float | None]:
 def _bounds(scale: Scale) -> tuple[float, float]:
     low, high = scale.bounds
     return (low, high) if scale.higher_is_better else (-high, -low)
+
+
+def _broken(start: Scores, candidate: Scores) -> int:
+    """Rows on which a hard constraint is broken, or only the candidate could not be judged by it."""
+    rows = range(len(candidate.values))
+    unjudged = [start.values[row] is not None and candidate.values[row] is None for row in rows]
+    return sum(candidate.broke(row) or unjudged[row] for row in rows)
 
 
 def _paired(start: Scores, candidate: Scores, scale: Scale, cases: Sequence[int]) -> Pairs:
