@@ -100,6 +100,20 @@ def test_a_branch_keeps_its_budget(project: Project, run: str) -> None:
     assert (found["status"], paid <= 100) == ("budget", True)
 
 
+def test_a_branch_has_the_limits_of_the_file(project: Project, run: str) -> None:
+    """Where the command line gives none; what is set of them holds too."""
+    found, paid = branched(project, run, "--set", "search.steps=9", "--set", "budget.calls=100")
+
+    assert (found["status"], paid <= 100) == ("budget", True)
+
+
+def test_a_branch_that_could_prove_nothing_is_refused(project: Project, run: str) -> None:
+    """As a run of its own would be: twenty sealed rows are too few for one false claim in ten million."""
+    code, _, err = project.run("runs", "replay", run, "--set", "accept.alpha=0.0000001")
+
+    assert (code, "20 validation rows are sealed" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -232,6 +232,21 @@ def test_a_budget_may_end_a_race_between_two_heats(project: Project) -> None:
     assert project.json("runs", "replay", cut["run"])["same"]
 
 
+def test_a_race_that_a_budget_cut_is_not_gone_on_with(project: Project) -> None:
+    """What it ended with has met the sealed rows: a larger budget is refused, and the run stays what it was."""
+    project.rows("validation", [f"held{number}" for number in range(40)])
+    project.change("steps = 2", "steps = 1")
+    project.engine(Tenth())
+    _, cut, _ = told(project, "--budget-calls", "90")
+    code, _, err = project.run("runs", "resume", cut["run"], "--budget-calls", "1000")
+    again = project.json("runs", "resume", cut["run"])
+
+    assert (cut["status"], cut["decision"] is not None) == ("done", True)
+    assert (code, "is over: what it found has met the sealed rows" in err) == (2, True)
+    assert same(again) == same(cut)
+    assert project.json("runs", "replay", cut["run"])["same"]
+
+
 def test_a_step_is_paid_for_by_what_a_row_takes(project: Project) -> None:
     """Where a judge is asked about each row, a step needs twice the calls: it is not begun to be thrown away."""
 

@@ -50,6 +50,21 @@ def test_a_path_is_read(tmp_path: Path) -> None:
     assert found(str(path)) == found(path) == [({"q": "x"}, "a.jsonl:1")]
 
 
+def test_two_files_of_one_name_leave_each_example_its_place(tmp_path: Path) -> None:
+    """A place names one example: its label, its feedback."""
+    for folder in ("de", "fr"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.jsonl").write_text('{"q": "x"}\n{"q": "y"}\n')
+    both = wg.examples([*wg.examples(tmp_path / "de" / "a.jsonl"), *wg.examples(tmp_path / "fr" / "a.jsonl")])
+
+    assert [each.place for each in both] == [
+        "a.jsonl:1",
+        "a.jsonl:2",
+        "a.jsonl:1 (example 3)",
+        "a.jsonl:2 (example 4)",
+    ]
+
+
 def test_a_local_dataset_file_is_read(tmp_path: Path) -> None:
     """A dataset that was saved to disk needs no network."""
     datasets.Dataset.from_dict({"q": ["x"]}).save_to_disk(str(tmp_path / "saved"))

@@ -284,7 +284,14 @@ def test_an_async_metric() -> None:
         await anyio.lowlevel.checkpoint()
         return 0.5, "Nearly."
 
+    class Slow:
+        """An object that is called so."""
+
+        async def __call__(self, output: str, target: str) -> tuple[float, str]:
+            return await slow(output, target)
+
     assert metric(slow)("Lyon").value == "Nearly."
+    assert metric(Slow())("Lyon").value == "Nearly."
 
 
 @pytest.mark.parametrize("pure", [True, False])

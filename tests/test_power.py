@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
@@ -50,6 +51,14 @@ def test_the_smallest_gain_is_the_one_of_that_power() -> None:
     assert smallest_gain(5, worse=0.0) == pytest.approx(0.8 ** (1 / 5), abs=1e-6)  # all five must be better
     assert smallest_gain(5, worse=0.05) is None
     assert smallest_gain(0, worse=0.0) is None
+
+
+def test_many_rows_take_no_longer() -> None:
+    """More than a thousand prove at least what a thousand do."""
+    started = time.monotonic()
+
+    assert smallest_gain(1_000_000, worse=0.05) == smallest_gain(1_000, worse=0.05)
+    assert time.monotonic() - started < 60
 
 
 def test_how_many_disagreements_decide() -> None:

@@ -124,6 +124,14 @@ def test_one_row_of_each_case_is_shown() -> None:
     assert [pair.case for pair, _ in order] != list(range(10))
 
 
+@pytest.mark.parametrize(("better", "worse"), [(0, 53), (1, 57), (3, 67), (0, 400)])
+def test_labels_that_are_clearly_for_the_start_prove_nothing(better: int, worse: int) -> None:
+    """However many there are."""
+    found = labelled([0] * (better + worse), *["found"] * better, *["start"] * worse)
+
+    assert (found.p, found.proved) == (1.0, False)
+
+
 # ---- the command
 
 

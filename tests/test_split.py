@@ -188,6 +188,18 @@ def test_splits_that_share_an_input_name_both_places() -> None:
         Splits(train=train, validation=[], test=test).require_disjoint("q")
 
 
+@pytest.mark.parametrize("column", ["q", None])
+def test_a_number_and_its_text_are_one(column: str | None) -> None:
+    """A csv file has "7" where a jsonl file has 7: the same question, and the same customer."""
+    read, written = Row({"q": 7, "by": 1}, "a.jsonl:1"), Row({"q": "7", "by": "1"}, "b.csv:2")
+
+    with pytest.raises(UsageError, match=r"b\.csv:2 \(test\) repeats a\.jsonl:1 \(train\)"):
+        Splits(train=[read], validation=[], test=[written]).require_disjoint(column)
+    other = Row({"q": "8", "by": "1"}, "b.csv:2")
+    with pytest.raises(UsageError, match="the same 'by'"):
+        Splits(train=[read], validation=[], test=[other]).require_disjoint("q", by="by")
+
+
 @pytest.mark.parametrize(
     ("examples", "options", "words"),
     [

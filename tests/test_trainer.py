@@ -151,6 +151,101 @@ def test_a_module_with_a_retriever_and_a_loop_is_trained() -> None:
     assert result.outcome.test_end.mean == 1.0
 
 
+class Eventually(wg.Module):
+    """Waits before it asks."""
+
+    def __init__(self, engine: wg.Engine) -> None:
+        self.prompt = wg.Variable(START, "system prompt", requires_grad=True)
+        self.engine = engine
+
+    async def forward(self, example: Mapping[str, Any]) -> wg.Variable:
+        await anyio.lowlevel.checkpoint()
+        return await wg.llm_call(self.prompt, example["word"], engine=self.engine)
+
+
+@pytest.mark.parametrize("kind", ["module", "function"])
+def test_an_async_program_is_trained(kind: str) -> None:
+    """On the library's loop; it finds what a plain one finds."""
+    engine = Pupil()
+    module = Eventually(engine)
+
+    async def ask(variables: Mapping[str, wg.Variable], example: Mapping[str, Any]) -> wg.Variable:
+        await anyio.lowlevel.checkpoint()
+        return wg.llm_call(variables["prompt"], example["word"], engine=engine)
+
+    made: dict[str, Any] = {"input": "word", "target": "shout", "plan": wg.Plan(steps=1, batch=4, critic=engine)}
+    training = (
+        wg.Trainer(module, same, **made)
+        if kind == "module"
+        else wg.Trainer(ask, same, variables={"prompt": module.prompt}, **made)
+    )
+
+    assert training.fit(TRAIN, VALIDATION, TEST).accepted
+    assert module.prompt.value == BETTER
+
+
+def test_a_program_may_change_its_row() -> None:
+    """What it does to a list in it reaches no other text: all meet the same row."""
+    engine = Pupil()
+    prompt, shouted = shout(engine)
+
+    def program(variables: Mapping[str, wg.Variable], example: dict[str, Any]) -> wg.Variable:
+        example["said"].append(example["word"])
+        return shouted(variables, {"word": " ".join(example["said"])})
+
+    def split(rows_: list[dict[str, str]]) -> list[dict[str, Any]]:
+        return [{**row, "said": []} for row in rows_]
+
+    training = wg.Trainer(
+        program,
+        same,
+        variables={"prompt": prompt},
+        input="word",
+        target="shout",
+        plan=wg.Plan(steps=2, batch=4, candidates=2, critic=engine),
+    )
+    result = training.fit(split(TRAIN), split(VALIDATION), split(TEST))
+
+    assert (prompt.value, result.accepted) == (BETTER, True)
+    assert not [each.prompt for each in engine.history if each.request.purpose == "forward" and " " in each.prompt]
+
+
+def test_rows_that_need_no_prompt_teach_nothing() -> None:
+    """A program may answer some from a table; where a batch has no others, there is nothing to learn."""
+    engine = Pupil()
+    prompt, asked = shout(engine)
+
+    def program(variables: Mapping[str, wg.Variable], example: Mapping[str, Any]) -> wg.Variable:
+        known = example["word"] in tables
+        return wg.Variable("known", "answer of the table") if known else asked(variables, example)
+
+    made: dict[str, Any] = {"input": "word", "target": "shout", "plan": wg.Plan(steps=1, batch=8, critic=engine)}
+    training = wg.Trainer(program, same, variables={"prompt": prompt}, **made)
+    tables = {row["word"] for row in TRAIN}
+    nothing = training.fit(TRAIN, VALIDATION, TEST)
+    tables = {"train0", "train1"}
+    something = training.fit(TRAIN, VALIDATION, TEST)
+
+    assert [each.reason for each in nothing.outcome.search.steps] == [
+        "every row of the batch passed, or used no variable: nothing to learn"
+    ]
+    assert (something.accepted, prompt.value) == (True, BETTER)
+
+
+def test_a_variable_that_holds_no_text_is_refused() -> None:
+    """Its Python form would be scored, and written into it."""
+    engine = Pupil()
+    prompt = wg.Variable({"style": "Say it."}, "settings", requires_grad=True)
+    training = wg.Trainer(shout(engine)[1], same, variables={"prompt": prompt}, input="word", target="shout")
+
+    with (
+        wg.backward_engine(engine),
+        pytest.raises(wg.UsageError, match="'prompt' holds a dict: training rewrites texts"),
+    ):
+        training.fit(TRAIN, VALIDATION, TEST)
+    assert (prompt.value, engine.history) == ({"style": "Say it."}, ())
+
+
 @pytest.mark.parametrize("kind", ["async", "score", "pair", "loss"])
 def test_any_metric_will_do(kind: str) -> None:
     """An async function, a Score, a pair, and a Loss on another scale where less is better."""
@@ -313,6 +408,23 @@ def test_a_report_has_the_scores_of_each_kind_of_row(tmp_path: Path) -> None:
 # ---- guardrails
 
 
+@pytest.mark.parametrize("applies_to", ["0123456789", "02468", ""])
+def test_a_hard_constraint_asks_nothing_of_rows_that_it_is_not_about(applies_to: str) -> None:
+    """Where it judges neither text, nothing is broken; where it can judge the start only, the new text is suspect."""
+
+    def short(output: str, target: str) -> tuple[bool | None, str]:
+        return (True if target[-1] in applies_to else None), ""
+
+    def readable(output: str, target: str) -> tuple[bool | None, str]:
+        return (None if output.isupper() else True), ""
+
+    prompt, training = trainer(Pupil(), guardrails={"short": wg.Guardrail(short, 0)})
+    kept, guarded = trainer(Pupil(), guardrails={"readable": wg.Guardrail(readable, 0)})
+
+    assert (training.fit(TRAIN, VALIDATION, TEST).accepted, prompt.value) == (True, BETTER)
+    assert (guarded.fit(TRAIN, VALIDATION, TEST).accepted, kept.value) == (False, START)
+
+
 @pytest.mark.parametrize(("margin", "accepted"), [(0.0, False), (0.9, True)])
 def test_a_guardrail_stops_what_breaks_it(margin: float, accepted: bool) -> None:
     """A hard constraint that the better text breaks keeps the start; a loss that would be borne does not."""
@@ -396,6 +508,49 @@ def test_a_run_that_failed_is_resumed(tmp_path: Path) -> None:
     assert len(engine.history) == whole.usage.calls - answered
 
 
+class Once(Pupil):
+    """Down once, when it is asked this word."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__()
+        self.word: str | None = word
+
+    def said(self, request: Request) -> Any:
+        if request.messages[-1].text == self.word:
+            self.word = None
+            return wg.EngineError("down", retryable=False, status=500)
+        return super().said(request)
+
+
+def fitted(engine: RuleEngine, store: Path | None = None, **options: Any) -> wg.Result:
+    """A run of a fresh trainer; with a `store`, the one that failed there is gone on with."""
+    _, training = trainer(engine)
+    if store is None:
+        return training.fit(TRAIN, VALIDATION, TEST, **options)
+    with pytest.raises(wg.EngineError, match="down"):
+        training.fit(TRAIN, VALIDATION, TEST, store=store, **options)
+    ((run,),) = rows(store, "SELECT id FROM runs")
+    return training.fit(TRAIN, VALIDATION, TEST, store=store, resume=run)
+
+
+@pytest.mark.parametrize("calls", [30, 45, 60, 100])
+def test_a_start_that_was_interrupted_holds_back_as_much(tmp_path: Path, calls: int) -> None:
+    """What the end needs is known from the first test row on, so the resumed run ends as one without the outage."""
+    calm = fitted(Pupil(), budget=wg.Budget(calls=calls - 1))
+    resumed = fitted(Once("test4"), tmp_path / "runs.db", budget=wg.Budget(calls=calls))
+
+    # The call that failed was made, and counts.
+    assert (resumed.status, resumed.accepted) == (calm.status, calm.accepted)
+    assert resumed.usage.calls <= calls
+
+
+def test_a_resumed_run_has_its_limits_still(tmp_path: Path) -> None:
+    """Where none are given: going on after an outage does not mean to spend without end."""
+    result = fitted(Once("test4"), tmp_path / "runs.db", budget=wg.Budget(calls=20))
+
+    assert (result.status, result.usage.calls <= 20) == ("budget", True)
+
+
 def test_resuming_needs_the_same_variables(tmp_path: Path) -> None:
     """Another program's run is refused, with both names; so is one without a store."""
     store = tmp_path / "runs.db"
@@ -433,6 +588,54 @@ def test_afit_finds_the_same() -> None:
     assert (prompt.value, result.accepted) == (BETTER, True)
     assert phases[0][0] == "asking each engine once"
     assert threading.get_ident() not in {thread for _, thread in phases}
+
+
+def test_afit_raises_what_fit_raises() -> None:
+    """As it is, and in no group."""
+    _, training = trainer(Pupil())
+
+    async def main() -> None:
+        with pytest.raises(wg.UsageError, match="no column 'shout'"):
+            await training.afit([{"word": "a"}], VALIDATION)
+        with pytest.raises(wg.BudgetExceeded):
+            await training.afit(TRAIN, VALIDATION, TEST, budget=wg.Budget(calls=2))
+
+    anyio.run(main)
+
+
+def test_an_afit_that_plain_asyncio_cancels_is_waited_for() -> None:
+    """Again and again, as an impatient user does: what is written afterwards stays."""
+    import asyncio  # noqa: TID251 - a task of the user's own
+
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(Pupil):
+        """Waits in its first step."""
+
+        def said(self, request: Request) -> Any:
+            if request.purpose == "backward":
+                begun.set()
+                go_on.wait(LIMIT_S)
+            return super().said(request)
+
+    prompt, training = trainer(Slow())
+
+    async def main() -> bool:
+        task = asyncio.create_task(training.afit(TRAIN, VALIDATION, TEST))
+        await anyio.to_thread.run_sync(begun.wait, LIMIT_S)
+        for _ in range(3):
+            task.cancel()
+            await anyio.sleep(0.01)
+        waiting = not task.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        prompt.value = "mine"
+        return waiting
+
+    assert anyio.run(main)
+    assert prompt.value == "mine"
+    assert not [each for each in threading.enumerate() if each.name == "afit"]
 
 
 def test_a_cancelled_afit_stops_paying(tmp_path: Path) -> None:

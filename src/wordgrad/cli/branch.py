@@ -36,8 +36,10 @@ class Branch:
     """What the run noted of what a row takes."""
 
 
-def branch_off(branch: Branch, *, budget: Budget, store: Path | None, as_json: bool, yes: bool) -> None:
-    """Make the new run.
+def branch_off(
+    branch: Branch, *, budget: Mapping[str, float | None], store: Path | None, as_json: bool, yes: bool
+) -> None:
+    """Make the new run; the limits of the configuration hold where none are given.
 
     Raises:
         UsageError: The run has no such step, or what is set cannot change there.
@@ -56,20 +58,22 @@ def branch_off(branch: Branch, *, budget: Budget, store: Path | None, as_json: b
             raise UsageError(
                 f"--set {wrong[0]}: between two steps only {', '.join(_LATER)} can change; leave --from-step out"
             )
-    limits = {"calls": budget.calls, "usd": None, "seconds": None}
-    new = {**settings, "branch_of": row.id, "write": False, "budget": limits}
+    new = {**settings, "branch_of": row.id, "write": False}
     if branch.step == 1:
         new["changes"] = {**settings["changes"], **branch.changes}
     else:
         new["later"] = {"step": branch.step, "changes": dict(branch.changes)}
     config = _config(new, new["changes"])
+    new["budget"] = main_job.limits(config, budget)
     console = main_job.screen_console(as_json=as_json)
     starts = {name: texts[0] for name, texts in branch.record.versions.items()}
     job = rebuilt(config, starts, engine_of=main_job.engines(config, settings["engine"]), seed=row.seed)
     job, later = branched(job, new), later_of(new, job)
+    job.require_proof()
     main_job.require_weights(config, settings["engine"], console, yes=yes)
     path = store or default_path()
-    with Run(path, seed=row.seed, budget=budget, name=f"{row.name}, branch", settings=new, replies_of=row.id) as run:
+    limits = Budget(**new["budget"])
+    with Run(path, seed=row.seed, budget=limits, name=f"{row.name}, branch", settings=new, replies_of=row.id) as run:
         for opening in branch.openings[:1]:  # its own replies cost nothing
             run.note("opening", opening)
         main_job.finish(

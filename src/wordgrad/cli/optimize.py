@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -70,8 +70,7 @@ def optimize(
     takes = estimated(job, settings, engine_of).total
     console.print(f"calls: {takes.least:,} to {takes.most:,}; {_provable(job)}", highlight=False, markup=False)
     require_weights(settings, default, console, yes=yes)
-    given = {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds}
-    budget = settings.budget.model_dump() | {kind: limit for kind, limit in given.items() if limit is not None}
+    budget = limits(settings, {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds})
     kept = {
         "config": str(config.resolve()),
         "source": settings.source,
@@ -83,6 +82,11 @@ def optimize(
     name = config.resolve().parent.name
     with Run(store or default_path(), seed=seed, budget=Budget(**budget), name=name, settings=kept) as run:
         finish(run, job, settings, console=console, seed=seed, write=write, as_json=as_json, store=store)
+
+
+def limits(settings: Config, given: Mapping[str, float | None]) -> dict[str, Any]:
+    """The configuration's limits, by kind, with those that are given in their place."""
+    return settings.budget.model_dump() | {kind: limit for kind, limit in given.items() if limit is not None}
 
 
 def _provable(job: Job) -> str:
@@ -195,7 +199,7 @@ def finish(
             console.print(f"{ended}{more}", highlight=False, markup=False)
         elif outcome.found == outcome.start:
             console.print("Nothing better was found: the start is kept.")
-        if outcome.decision is not None and not outcome.decision.proved:
+        if outcome.decision is not None and not outcome.decision.proved and run.noted("disagreements")[-1]["rows"]:
             console.print(f"decide by hand with: wordgrad review {run_id}", highlight=False, markup=False)
         console.print(f"look at it with: wordgrad runs show {run_id}", highlight=False, markup=False)
         if write:

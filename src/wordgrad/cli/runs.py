@@ -167,6 +167,8 @@ def replay(
         list[str] | None, typer.Option("--set", help="key=value, as accept.alpha=0.1: branch, and see what if.")
     ] = None,
     budget_calls: main_job.Calls = None,
+    budget_usd: main_job.Usd = None,
+    budget_seconds: main_job.Seconds = None,
     store: Store = None,
     as_json: AsJson = False,
     yes: main_job.Yes = False,
@@ -183,7 +185,8 @@ def replay(
     if changes:
         set_to = dict(map(_change, changes))
         branch = Branch(record, settings, step=from_step or 1, changes=set_to, openings=openings)
-        branch_off(branch, budget=Budget(calls=budget_calls), store=store, as_json=as_json, yes=yes)
+        budget = {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds}
+        branch_off(branch, budget=budget, store=store, as_json=as_json, yes=yes)
     elif from_step is not None:
         raise UsageError("--from-step says from where on other settings hold: give them with --set key=value")
     else:
@@ -276,8 +279,7 @@ def _budget(database: Database, row: kept.RunRow, given: dict[str, float | None]
     changed = {kind: limit for kind, limit in given.items() if limit is not None}
     if changed:
         kept.take_further(database, row)
-    before = [kept.settings(database, row.id)["budget"], *kept.events(database, row.id, "budget")]
-    return {**before[-1], **changed}
+    return {**kept.budget_of(database, row.id), **changed}
 
 
 def _settings(database: Database, row: kept.RunRow) -> dict[str, Any]:

@@ -25,8 +25,13 @@ class Allowance:
 
     @contextmanager
     def opening(self, rows: int) -> Generator[None]:
-        """Note what is used inside as what so many rows take; once, where the run is resumed, or a branch."""
-        before = self._used()
+        """Note what is used inside as what so many rows take; once, where the run is resumed, or a branch.
+
+        An opening that was interrupted counts from its first begin: what was paid then is not paid again.
+        """
+        if not self.run.noted("begun"):
+            self.run.note("begun", self._used())
+        (before, *_) = self.run.noted("begun")
         yield
         if not self.run.noted("opening"):
             took = {kind: now - before[kind] for kind, now in self._used().items()}

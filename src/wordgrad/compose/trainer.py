@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from contextvars import copy_context
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.lowlevel
-import anyio.to_thread
 
+from wordgrad import dispatch
 from wordgrad.compose.preflight import Preflight, preflighted
 from wordgrad.compose.record import summarised
 from wordgrad.compose.result import Result
@@ -113,8 +113,8 @@ class Trainer:
             budget: Limits; what confirming the result takes is held back while the search runs.
             seed: Of all that is random.
             store: The file that keeps the run; memory where None.
-            resume: The id of a run in `store` to go on with, with its seed: what it did is read, not done again. A
-                `budget` counts from the run's start.
+            resume: The id of a run in `store` to go on with, with its seed: what it did is read, not done again. Its
+                limits hold where no `budget` is given; one counts from the run's start.
             observer: Told what happens, as it happens, in the thread that calls.
 
         Returns:
@@ -128,12 +128,17 @@ class Trainer:
         """
         splits = self._splits(train, validation, test)
         with self._restored():
-            seed = seed if resume is None else self._taken_up(store, resume, budget)
+            if resume is not None:
+                seed, budget = self._taken_up(store, resume, budget)
+            limits = budget or Budget()
             job = self._job(splits, seed)
             job.require_proof()
             # A judge without an engine of its own is the critic.
             critic = backward_engine(resolve(self.plan.critic))
-            with critic, Run(store, seed=seed, budget=budget, name="fit", resume=resume) as run:
+            kept = {"budget": asdict(limits)}
+            with critic, Run(store, seed=seed, budget=limits, name="fit", settings=kept, resume=resume) as run:
+                if resume is not None:
+                    run.note("budget", kept["budget"])
                 outcome = carried_out(run, job, observer or Unwatched(), seed=seed)
                 run.note("end", summarised(run.id, outcome, run.usage))
                 return Result(rows=job.rows, outcome=outcome, record=run.found(), usage=run.usage)
@@ -154,37 +159,36 @@ class Trainer:
 
         Cancelled, it ends before the next row or phase, puts the start's texts back, and is waited for.
         """
-        stopped = threading.Event()
-        fitted = partial(
-            self.fit,
-            train,
-            validation,
-            test,
-            budget=budget,
-            seed=seed,
-            store=store,
-            resume=resume,
-            observer=_Stoppable(observer or Unwatched(), stopped),
-        )
-        result: list[Result] = []
+        done, stopped = Future[Result](), threading.Event()
 
         def work() -> None:
-            with suppress(_Stopped):
-                result.append(fitted())
-
-        async def stop_when_cancelled() -> None:
             try:
-                await anyio.sleep_forever()
-            finally:
-                stopped.set()
+                done.set_result(
+                    self.fit(
+                        train,
+                        validation,
+                        test,
+                        budget=budget,
+                        seed=seed,
+                        store=store,
+                        resume=resume,
+                        observer=_Stoppable(observer or Unwatched(), stopped),
+                    )
+                )
+            except BaseException as error:  # noqa: BLE001 - the thread's own; it is raised where it is awaited
+                done.set_exception(error)
 
-        # The thread is waited for also when this is cancelled: two trainings must not write the same variables.
-        async with anyio.create_task_group() as group:
-            group.start_soon(stop_when_cancelled)
-            await anyio.to_thread.run_sync(work)
-            group.cancel_scope.cancel()
-        await anyio.lowlevel.checkpoint()
-        return result[0]
+        threading.Thread(target=copy_context().run, args=(work,), name="afit", daemon=True).start()
+        cancelled = anyio.get_cancelled_exc_class()
+        try:
+            return await dispatch.arrived(done)
+        except cancelled:
+            stopped.set()
+            # Two trainings must not write the same variables, so it is waited for, whoever else cancels.
+            while not done.done():
+                with suppress(cancelled, _Stopped, Exception), anyio.CancelScope(shield=True):
+                    await dispatch.arrived(done)
+            raise
 
     def preflight(
         self, train: object, validation: object = None, test: object = None, *, seed: int = 0, rows: int | None = None
@@ -241,24 +245,26 @@ class Trainer:
         )
         return replace(job, known=self.known)
 
-    def _taken_up(self, store: Path | str | None, resume: str, budget: Budget | None) -> int:
-        """Put the variables where the run began; returns its seed."""
+    def _taken_up(self, store: Path | str | None, resume: str, budget: Budget | None) -> tuple[int, Budget]:
+        """Put the variables where the run began; returns its seed, and its limits: those given, or that it had last."""
         if store is None:
             raise UsageError(f"resume={resume!r} needs the store= that keeps the run")
+        parameters = self.task.program.parameters
         with Database(store) as database:
             row = runs.find(database, resume)
-            if budget is not None:
-                runs.take_further(database, row)
             starts = {name: texts[0] for name, texts in runs.versions(database, row.id).items()}
-        parameters = self.task.program.parameters
-        if starts and starts.keys() != parameters.keys():
-            raise UsageError(
-                f"run {row.id} began with {', '.join(starts)}, and the program has {', '.join(parameters)}: resume it "
-                "with the program that it was made with"
-            )
+            if starts and starts.keys() != parameters.keys():
+                raise UsageError(
+                    f"run {row.id} began with {', '.join(starts)}, and the program has {', '.join(parameters)}: resume "
+                    "it with the program that it was made with"
+                )
+            if budget is None:
+                budget = Budget(**runs.budget_of(database, row.id))
+            else:
+                runs.take_further(database, row)
         for name, text in starts.items():
             parameters[name].value = text
-        return row.seed
+        return row.seed, budget
 
     @contextmanager
     def _restored(self) -> Generator[None]:

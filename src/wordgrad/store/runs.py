@@ -100,19 +100,24 @@ def reopen_run(database: Database, run: str) -> RunRow:
 def take_further(database: Database, run: RunRow) -> None:
     """Let a run that its budget ended go on under another: what the old one refused will be asked again.
 
+    A search that is over stays so, also where its text was not measured to the end.
+
     Raises:
         UsageError: It has ended with a text that met the sealed rows, and no budget can take it further.
     """
-    if run.status == "budget" and events(database, run.id, "ending"):
+    over = bool(events(database, run.id, "ending"))
+    if over and run.status in {"budget", "done"}:
         raise UsageError(
             f"the search of run {run.id} is over: what it found has met the sealed rows, and a second text may not. "
             "Start another run from its text (wordgrad runs export), with validation rows that it has not seen"
         )
 
     def change(connection: sqlite3.Connection) -> None:
-        connection.execute(
-            "DELETE FROM events WHERE run = ? AND kind = 'affords' AND NOT json_extract(body, '$.answer')", (run.id,)
-        )
+        if not over:
+            connection.execute(
+                "DELETE FROM events WHERE run = ? AND kind = 'affords' AND NOT json_extract(body, '$.answer')",
+                (run.id,),
+            )
         (first,) = connection.execute(
             "SELECT min(CAST(place AS INTEGER)) FROM places "
             "WHERE run = ? AND json_extract(error, '$.kind') IS NOT NULL",
@@ -122,6 +127,12 @@ def take_further(database: Database, run: RunRow) -> None:
             forget_places(connection, run.id, first)
 
     database.write(change).result()
+
+
+def budget_of(database: Database, run: str) -> dict[str, Any]:
+    """The limits that a run had last, by kind; none where it had none."""
+    before = [settings(database, run).get("budget", {}), *events(database, run, "budget")]
+    return dict(before[-1])
 
 
 def share_replies(database: Database, source: str, run: str) -> None:
