@@ -30,7 +30,8 @@ from wordgrad.losses.metric import MetricLoss
 from wordgrad.testing import Reply, RuleEngine
 from wordgrad.train import config as configs
 from wordgrad.train.build import build
-from wordgrad.train.job import Job, Observer, Unwatched
+from wordgrad.train.events import Observer, unwatched
+from wordgrad.train.job import Job
 from wordgrad.train.predict import Prediction
 from wordgrad.types import Price, Request
 
@@ -283,13 +284,13 @@ def measured_once(setup: Setup, seed: int) -> tuple[Prediction, wg.compose.run.T
     @contextmanager
     def opened() -> Generator[tuple[wg.Run, Observer]]:
         with wg.Run(seed=seed, secret=SECRET) as run:
-            yield run, Unwatched()
+            yield run, unwatched
 
     with tempfile.TemporaryDirectory() as folder:
         job = made(setup, World(setup, rng), rng, Path(folder))
     said = preflighted(job, opened, seed=seed).prediction
     with wg.Run(seed=seed, secret=SECRET) as run:
-        outcome = carried_out(run, job, Unwatched(), seed=seed)
+        outcome = carried_out(run, job, unwatched, seed=seed)
     return said, run.usage, sum(each.accepted for each in outcome.search.steps)
 
 

@@ -39,8 +39,8 @@ from wordgrad.statistics.claim import Claim, claim
 from wordgrad.train import config as configs
 from wordgrad.train import job as jobs
 from wordgrad.train.build import build, in_pairs
-from wordgrad.train.job import Job, Observer, Unwatched
-from wordgrad.train.search import Step
+from wordgrad.train.events import Event, Observer, Phase, Step, unwatched
+from wordgrad.train.job import Job
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
@@ -80,21 +80,19 @@ class Unlimited:
         return nullcontext()
 
 
-class Timed(Unwatched):
+class Timed:
     """An `Observer` that notes when the search began and ended."""
 
     def __init__(self) -> None:
         self.started = 0.0
         self.ended = 0.0
 
-    def phase(self, name: str, total: int) -> None:
-        """The first batch begins the search, the result's score ends it."""
-        if not self.started and "learning" in name:
+    def __call__(self, event: Event) -> None:
+        """The first batch begins the search, the last step ends it."""
+        if isinstance(event, Phase) and not self.started and "learning" in event.name:
             self.started = time.monotonic()
-
-    def step(self, step: Step) -> None:
-        """The last step ends the search."""
-        self.ended = time.monotonic()
+        elif isinstance(event, Step):
+            self.ended = time.monotonic()
 
 
 def arm(job: Job, name: str, seed: int, rubric: str) -> Job:
@@ -149,12 +147,12 @@ def measured(example: str, name: str, seed: int, store: Path) -> dict[str, Any]:
     @contextmanager
     def opened() -> Generator[tuple[wg.Run, Observer]]:
         with wg.Run(store, seed=seed, cache=True, name=f"{example} {name}, before") as run:
-            yield run, Unwatched()
+            yield run, unwatched
 
     doctor = preflighted(job(), opened, seed=seed, rows=DOCTOR_ROWS).checkup.verdict if name == "nothing" else None
-    watcher = Timed()
+    timed = Timed()
     with wg.Run(store, seed=seed, cache=True, name=f"{example} {name}"):
-        outcome = jobs.run(job(), seed=seed, watcher=watcher, allowance=Unlimited())
+        outcome = jobs.run(job(), seed=seed, observer=timed, allowance=Unlimited())
         start, end, gain = outcome.test_start, outcome.test_end, outcome.gain
         if name == "judge":
             true, test = labelled().task, labelled().splits.test
@@ -175,7 +173,7 @@ def measured(example: str, name: str, seed: int, store: Path) -> dict[str, Any]:
         "start": start.mean,
         "end": end.mean,
         "n": len(start.values),
-        "seconds": round(watcher.ended - watcher.started),
+        "seconds": round(timed.ended - timed.started),
         "text": "\n".join(outcome.found.values()),
     }
 

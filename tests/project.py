@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -21,6 +22,7 @@ from wordgrad.data.split import Division, divide
 from wordgrad.errors import EngineError
 from wordgrad.testing import Reply, RuleEngine
 from wordgrad.testing.server import Body
+from wordgrad.train.events import Event
 from wordgrad.types import Message, Purpose, Request
 
 CONFIG = """\
@@ -226,6 +228,17 @@ class Project:
         exited, out, err = self.run(*arguments, "--json")
         assert exited == code, err
         return json.loads(out)
+
+
+def breaking(kind: type[Event], error: BaseException, *, after: int = 0) -> Callable[[object, Event], None]:
+    """What a screen does that breaks at an event of this kind, after so many of them."""
+    seen = itertools.count()
+
+    def told(_: object, event: Event) -> None:
+        if isinstance(event, kind) and next(seen) >= after:
+            raise error
+
+    return told
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 import wordgrad as wg
-from project import BETTER, START, Half, Project, Pupil, Slow, own_modules, project
+from project import BETTER, START, Half, Project, Pupil, Slow, breaking, own_modules, project
 from wordgrad.statistics.pairs import Pairs, paired
 from wordgrad.testing import Reply, RuleEngine
 from wordgrad.train.accept import Acceptance, Decision, Guarded, Rule, decide, often
+from wordgrad.train.events import Step
 from wordgrad.types import Price, Request
 
 __all__ = ["own_modules", "project"]
@@ -546,11 +547,8 @@ def test_a_lenient_run_stays_lenient(project: Project, monkeypatch: pytest.Monke
     project.change("steps = 2", "steps = 1")
     project.engine(Slow())
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr("wordgrad.cli.screen.Screen.step", interrupt)
+        patch.setattr("wordgrad.cli.screen.Screen.__call__", breaking(Step, KeyboardInterrupt()))
         project.run("optimize", project.config, "--accept", "lenient")
     (run,) = (each["run"] for each in project.json("runs", "list"))
     resumed = project.json("runs", "resume", run)

@@ -16,14 +16,16 @@ from typing import Any
 import pytest
 
 import wordgrad as wg
-from project import BETTER, START, Flaky, Project, Pupil, Slow, project
+from project import BETTER, START, Flaky, Project, Pupil, Slow, breaking, project
 from wordgrad import cli
 from wordgrad.store.database import Database
 from wordgrad.store.runs import runs
 from wordgrad.testing import Answer, FakeServer, RuleEngine
+from wordgrad.train.events import Advance, Step
 
 __all__ = ["project"]
 
+SCREEN = "wordgrad.cli.screen.Screen.__call__"
 ALL_CALLS = 1 + 5 + 4 + 4 + 2 + 6 + 6 + 4 + 6 + 6 + 5
 """Preflight, start on test, batch, critics, rewrites, both texts on selection, next batch, both on confirmation, end on
 test."""
@@ -386,7 +388,7 @@ def test_an_interrupted_run_can_be_resumed(project: Project, monkeypatch: pytest
     engine = Pupil()
     project.engine(engine)
     with monkeypatch.context() as patched:
-        patched.setattr("wordgrad.cli.screen.Screen.step", _interrupt)
+        patched.setattr(SCREEN, breaking(Step, KeyboardInterrupt()))
         code, out, err = project.run("optimize", project.config)
     stopped = len(engine.history)
     newest = runs(Database(project.store))[0]
@@ -414,7 +416,7 @@ def test_a_failed_run_is_listed_as_that_until_it_is_resumed(project: Project) ->
 
 def test_an_interrupted_run_is_listed_as_that(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no scores yet; what it found so far can be looked at."""
-    monkeypatch.setattr("wordgrad.cli.screen.Screen.step", _interrupt)
+    monkeypatch.setattr(SCREEN, breaking(Step, KeyboardInterrupt()))
     project.run("optimize", project.config)
     (listed,) = project.json("runs", "list")
 
@@ -423,10 +425,6 @@ def test_an_interrupted_run_is_listed_as_that(project: Project, monkeypatch: pyt
 
     assert (code, listed["status"], listed["report"], "→" in out) == (0, "interrupted", None, False)
     assert ("step 1: a new text leads" in shown, BETTER in shown) == (True, True)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def test_ctrl_c_ends_calls_in_flight(project: Project) -> None:
@@ -464,14 +462,8 @@ def test_ctrl_c_ends_calls_in_flight(project: Project) -> None:
 def test_a_screen_that_breaks_costs_nothing_that_was_paid(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error while progress is shown ends the run; resumed, it asks only for the rest and ends as it would have."""
     whole = report(project, "--store", str(project.folder / "calm.db"))
-    shown = iter([1, 2, 3])
-
-    def advance(self: object, done: int) -> None:
-        if next(shown, None) is None:
-            raise RuntimeError("the terminal is gone")
-
     with monkeypatch.context() as patched:
-        patched.setattr("wordgrad.cli.screen.Screen.advance", advance)
+        patched.setattr(SCREEN, breaking(Advance, RuntimeError("the terminal is gone"), after=3))
         code, _, err = project.run("optimize", project.config)
     (run,) = runs(Database(project.store))
 

@@ -15,7 +15,7 @@ from wordgrad.compose.record import recorded
 from wordgrad.compose.report import markdown
 from wordgrad.core.gradient import Gradient
 from wordgrad.store.runs import Record, RunRow
-from wordgrad.train.search import Step
+from wordgrad.train.events import Advance, Phase, Step
 
 __all__ = ["project"]
 
@@ -180,10 +180,10 @@ def test_usage_has_all_that_a_run_spends() -> None:
     now = [0.0]
     used = [Totals(calls=1, output_tokens=500, cost_usd=None, seconds=60.0)]
     screen = Screen(log(), lambda: used[0], clock=lambda: now[0])
-    screen.phase("reading", 3)
+    screen(Phase("reading", 3))
     now[0] = 4.0
     used[0] = Totals(calls=7, input_tokens=12_345, output_tokens=620, cost_usd=0.01234)
-    screen.advance(2)
+    screen(Advance(2))
 
     assert screen.usage() == "7 calls · 12,345 tokens read, 620 written · 30 tok/s · 64 s · $0.0123"
 
@@ -192,8 +192,8 @@ def test_a_log_has_a_line_for_each_phase() -> None:
     """What is done, and how much of it there is."""
     console = log()
     with Screen(console, Totals) as screen:
-        screen.phase("scoring [red]", 40)
-        screen.advance(1)
+        screen(Phase("scoring [red]", 40))
+        screen(Advance(1))
 
     assert written(console) == "scoring [red] (40)\n"
 
@@ -203,9 +203,9 @@ def test_a_terminal_has_a_bar(width: int) -> None:
     """What is done, how far it is and what was used are there while it runs, in narrow windows too, and then gone."""
     console = terminal(width=width)
     with Screen(console, lambda: Totals(calls=3)) as screen:
-        screen.phase("first", 2)
-        screen.phase("scoring the rows", 40)
-        screen.advance(17)
+        screen(Phase("first", 2))
+        screen(Phase("scoring the rows", 40))
+        screen(Advance(17))
         screen._progress.refresh()  # type: ignore[union-attr] - as the timer of the bar does
         during = written(console)
     after = written(console)[len(during) :]

@@ -18,7 +18,7 @@ import wordgrad as wg
 from project import BETTER, START, Pupil
 from stored import rows
 from wordgrad.testing import RuleEngine
-from wordgrad.train.job import Unwatched
+from wordgrad.train.events import Event, Phase
 from wordgrad.types import Request
 
 LIMIT_S = 60
@@ -571,17 +571,15 @@ def test_afit_finds_the_same() -> None:
     """In async code; the observer is told in the training's thread."""
     phases: list[tuple[str, int]] = []
 
-    class Told(Unwatched):
-        """Remembers the phases, and who told it."""
-
-        def phase(self, name: str, total: int) -> None:
-            phases.append((name, threading.get_ident()))
+    def told(event: Event) -> None:
+        if isinstance(event, Phase):
+            phases.append((event.name, threading.get_ident()))
 
     prompt, training = trainer(Pupil())
 
     async def main() -> wg.Result:
         with anyio.fail_after(LIMIT_S):
-            return await training.afit(TRAIN, VALIDATION, TEST, observer=Told())
+            return await training.afit(TRAIN, VALIDATION, TEST, observer=told)
 
     result = anyio.run(main)
 

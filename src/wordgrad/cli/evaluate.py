@@ -18,6 +18,7 @@ from wordgrad.errors import UsageError
 from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
 from wordgrad.train.estimate import estimated
+from wordgrad.train.events import Phase
 from wordgrad.train.program import values_of
 
 
@@ -41,10 +42,10 @@ def evaluate(
     test = job.splits.test
     with Run(store or default_path(), name=f"eval {config.resolve().parent.name}") as run:
         with Screen(console, lambda: run.usage) as screen:
-            screen.phase("asking each engine once", 1)
+            screen(Phase("asking each engine once", 1))
             preflight([engine_of(table) for table in settings.scoring])
-            screen.phase("scoring the test rows", len(test))
-            scores = job.task.scores(test, values, progress=lambda done, _: screen.advance(done))
+            screen(Phase("scoring the test rows", len(test)))
+            scores = job.task.scores(test, values, observer=screen)
         found = {"n": len(test), "score": scores.mean, "passed": sum(scores.passed), "calls": run.usage.calls}
         run.note("end", {"status": "done", **found})
     if as_json:

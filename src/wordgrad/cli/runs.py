@@ -27,7 +27,7 @@ from wordgrad.store.database import Database
 from wordgrad.train import config as configs
 from wordgrad.train.build import rebuilt
 from wordgrad.train.config import Config
-from wordgrad.train.job import Unwatched
+from wordgrad.train.events import unwatched
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -220,7 +220,7 @@ def _check(
     engine_of = main_job.engines(config, settings["engine"], unasked=True)
     job = branched(rebuilt(config, starts, engine_of=engine_of, seed=row.seed), settings)
     with Replay(_path(store), row.id) as again:
-        outcome = carried_out(again, job, Unwatched(), seed=row.seed, later=later_of(settings, job))
+        outcome = carried_out(again, job, unwatched, seed=row.seed, later=later_of(settings, job))
         said = summarised(row.id, outcome, again.usage)
         made, (derived, recorded) = again.found(), again.calls
         ending = again.noted("ending")[-1:]

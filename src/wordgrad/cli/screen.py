@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -19,11 +19,9 @@ from wordgrad.compose.record import recorded
 from wordgrad.compose.report import gained, shown
 from wordgrad.statistics.claim import Claim
 from wordgrad.store.ledger import Totals
-from wordgrad.train.accept import Decision
 from wordgrad.train.evaluate import Scores, Slice, slices
+from wordgrad.train.events import Advance, Event, Phase, Step
 from wordgrad.train.job import Outcome
-from wordgrad.train.review import Disagreement
-from wordgrad.train.search import Step
 
 _WIDE = 80
 """Columns from which the bar has room beside what it is about."""
@@ -78,9 +76,20 @@ class Screen:
         if self._progress is not None:
             self._progress.stop()
 
-    def phase(self, name: str, total: int) -> None:
-        """Show a new bar, or a line."""
+    def __call__(self, event: Event) -> None:
+        """Show a new bar, or a line; move the bar; show a step. The decision stands in the summary."""
         self._used = self.totals()
+        match event:
+            case Phase(name, total):
+                self._begin(name, total)
+            case Advance(done):
+                if self._progress is not None and self._bar is not None:
+                    self._progress.update(self._bar, completed=done)
+            case Step():
+                steps.show(recorded(event), self.console)
+                self.console.print(Text(f"  {self.usage()}", style="dim"))
+
+    def _begin(self, name: str, total: int) -> None:
         self._phase = (self.clock(), self._used.output_tokens)
         if self._progress is None:
             self.console.print(Text(f"{name} ({total})"))
@@ -88,24 +97,6 @@ class Screen:
         if self._bar is not None:
             self._progress.remove_task(self._bar)
         self._bar = self._progress.add_task(name, total=total)
-
-    def advance(self, done: int) -> None:
-        """Move the bar."""
-        self._used = self.totals()
-        if self._progress is not None and self._bar is not None:
-            self._progress.update(self._bar, completed=done)
-
-    def step(self, step: Step) -> None:
-        """Show the diff of each variable, and the feedback that caused it."""
-        self._used = self.totals()
-        steps.show(recorded(step), self.console)
-        self.console.print(Text(f"  {self.usage()}", style="dim"))
-
-    def ending(self, steps: int, found: Mapping[str, str]) -> None:
-        """Nothing: the phase says it."""
-
-    def decided(self, decision: Decision, rows: Sequence[Disagreement]) -> None:
-        """Nothing: the summary says it."""
 
     def usage(self) -> str:
         """What was used so far; the rate is that of the tokens written in the present phase, where there are any."""

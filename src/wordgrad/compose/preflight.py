@@ -12,7 +12,8 @@ from wordgrad.data.rows import Row
 from wordgrad.engines.preflight import preflight
 from wordgrad.train.checkup import Checkup, checkup
 from wordgrad.train.evaluate import Scores
-from wordgrad.train.job import Job, Observer
+from wordgrad.train.events import Observer, Phase
+from wordgrad.train.job import Job
 from wordgrad.train.known import hold_against
 from wordgrad.train.predict import Prediction, predicted
 from wordgrad.train.program import values_of
@@ -53,7 +54,7 @@ def preflighted(
     random.Random(f"doctor {seed}").shuffle(looked_at)  # noqa: S311 - no secret
     looked_at = looked_at[:rows]
     with opened() as (run, observer):
-        observer.phase("asking each engine once", 1)
+        observer(Phase("asking each engine once", 1))
         preflight(job.engines)
         hold_against(job.task, job.known, where=job.known_at)
         first = _scored(job, looked_at, run, observer, "the start")
@@ -72,7 +73,7 @@ def preflighted(
 def _scored(job: Job, rows: Sequence[Row], run: Run, observer: Observer, what: str) -> Scores:
     """The start's scores, kept as the end of `run`."""
     start = values_of(job.task.program)
-    observer.phase(f"scoring {what} on selection rows", len(rows))
-    scores = job.task.scores(rows, start, progress=lambda done, _: observer.advance(done))
+    observer(Phase(f"scoring {what} on selection rows", len(rows)))
+    scores = job.task.scores(rows, start, observer=observer)
     run.note("end", {"status": "done", "score": scores.mean, "calls": run.usage.calls})
     return scores

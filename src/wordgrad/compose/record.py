@@ -12,8 +12,8 @@ from wordgrad.losses.base import Scale
 from wordgrad.statistics.claim import Claim
 from wordgrad.train.accept import Decision
 from wordgrad.train.evaluate import slices
+from wordgrad.train.events import Step
 from wordgrad.train.job import Outcome
-from wordgrad.train.search import Step
 
 
 def recorded(step: Step) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,14 @@ from wordgrad.losses.base import Loss
 from wordgrad.losses.metric import Metric
 from wordgrad.store import runs
 from wordgrad.store.database import Database
-from wordgrad.train.accept import Acceptance, Decision
+from wordgrad.train.accept import Acceptance
 from wordgrad.train.build import assembled, divided, in_pairs, judges
 from wordgrad.train.evaluate import Guardrail, Task, scored
-from wordgrad.train.job import Job, Observer, Unwatched
+from wordgrad.train.events import Event, Observer, unwatched
+from wordgrad.train.job import Job
 from wordgrad.train.known import Known
 from wordgrad.train.program import program_of
-from wordgrad.train.review import Disagreement
-from wordgrad.train.search import Plan, Step
+from wordgrad.train.search import Plan
 
 
 class Trainer:
@@ -101,7 +101,7 @@ class Trainer:
         seed: int = 0,
         store: Path | str | None = None,
         resume: str | None = None,
-        observer: Observer | None = None,
+        observer: Observer = unwatched,
     ) -> Result:
         """Search, let sealed validation rows decide, and leave the better texts in the variables.
 
@@ -139,7 +139,7 @@ class Trainer:
             with critic, Run(store, seed=seed, budget=limits, name="fit", settings=kept, resume=resume) as run:
                 if resume is not None:
                     run.note("budget", kept["budget"])
-                outcome = carried_out(run, job, observer or Unwatched(), seed=seed)
+                outcome = carried_out(run, job, observer, seed=seed)
                 run.note("end", summarised(run.id, outcome, run.usage))
                 return Result(rows=job.rows, outcome=outcome, record=run.found(), usage=run.usage)
 
@@ -153,13 +153,18 @@ class Trainer:
         seed: int = 0,
         store: Path | str | None = None,
         resume: str | None = None,
-        observer: Observer | None = None,
+        observer: Observer = unwatched,
     ) -> Result:
         """`fit()` for async code, in a thread of its own.
 
         Cancelled, it ends before the next row or phase, puts the start's texts back, and is waited for.
         """
         done, stopped = Future[Result](), threading.Event()
+
+        def stoppable(event: Event) -> None:
+            if stopped.is_set():
+                raise _Stopped
+            observer(event)
 
         def work() -> None:
             try:
@@ -172,7 +177,7 @@ class Trainer:
                         seed=seed,
                         store=store,
                         resume=resume,
-                        observer=_Stoppable(observer or Unwatched(), stopped),
+                        observer=stoppable,
                     )
                 )
             except BaseException as error:  # noqa: BLE001 - the thread's own; it is raised where it is awaited
@@ -210,7 +215,7 @@ class Trainer:
         @contextmanager
         def opened() -> Generator[tuple[Run, Observer]]:
             with backward_engine(resolve(self.plan.critic)), Run(seed=seed, name="preflight") as run:
-                yield run, Unwatched()
+                yield run, unwatched
 
         return preflighted(job, opened, seed=seed, rows=rows)
 
@@ -280,35 +285,3 @@ class Trainer:
 
 class _Stopped(BaseException):
     """The thread of a cancelled `afit()` ends."""
-
-
-@dataclass(slots=True)
-class _Stoppable:
-    """An `Observer` that ends the work it is told of once it should stop."""
-
-    observer: Observer
-    stopped: threading.Event
-
-    def phase(self, name: str, total: int) -> None:
-        self._check()
-        self.observer.phase(name, total)
-
-    def advance(self, done: int) -> None:
-        self._check()
-        self.observer.advance(done)
-
-    def step(self, step: Step) -> None:
-        self._check()
-        self.observer.step(step)
-
-    def ending(self, steps: int, found: Mapping[str, str]) -> None:
-        self._check()
-        self.observer.ending(steps, found)
-
-    def decided(self, decision: Decision, rows: Sequence[Disagreement]) -> None:
-        self._check()
-        self.observer.decided(decision, rows)
-
-    def _check(self) -> None:
-        if self.stopped.is_set():
-            raise _Stopped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from wordgrad.compose.allowance import Allowance
@@ -10,27 +10,26 @@ from wordgrad.compose.record import decided, recorded
 from wordgrad.compose.run import Replay, Run
 from wordgrad.losses.base import Scale
 from wordgrad.train import job as jobs
-from wordgrad.train.accept import Decision
-from wordgrad.train.job import Ending, Job, Observer, Outcome
+from wordgrad.train.events import Decided, Ending, Event, Observer, Step
+from wordgrad.train.job import Job, Outcome
 from wordgrad.train.program import values_of
-from wordgrad.train.review import Disagreement
-from wordgrad.train.search import Later, Step
+from wordgrad.train.search import Later
 
 
 def carried_out(run: Run, job: Job, observer: Observer, *, seed: int, later: Later | None = None) -> Outcome:
     """The job's outcome, with all that leads to it kept in the run; see `job.run()`."""
-    watcher = _Journal(run, observer, job.task.scale)
+    journal = _Journal(run, observer, job.task.scale)
     start = values_of(job.task.program)
-    watcher.keep(start)
+    journal.keep(start)
     endings = run.noted("ending")
     if isinstance(run, Replay):
         # A run that was not resumed after its end has all calls of the step in which its budget ended.
         del endings[:1]
     ended = Ending(**endings[0]) if endings else None
-    outcome = jobs.run(job, seed=seed, watcher=watcher, allowance=Allowance(run), ended=ended, later=later)
+    outcome = jobs.run(job, seed=seed, observer=journal, allowance=Allowance(run), ended=ended, later=later)
     if outcome.found != outcome.end:
-        watcher.keep(outcome.end)
-    watcher.end()
+        journal.keep(outcome.end)
+    journal.end()
     return outcome
 
 
@@ -52,30 +51,18 @@ class _Journal:
         """Forget later versions: what was not measured before the run was resumed had the start as its last one."""
         self.run.keep_only(self._kept)
 
-    def phase(self, name: str, total: int) -> None:
-        """Pass on."""
-        self.observer.phase(name, total)
-
-    def advance(self, done: int) -> None:
-        """Pass on."""
-        self.observer.advance(done)
-
-    def step(self, step: Step) -> None:
-        """Keep what the step did, and why."""
-        if step.accepted:
-            self.keep(step.after)
-        self.run.note("step", recorded(step))
-        if len(self.run.noted("used")) < step.number:  # a resumed run has the calls of its later steps already
-            self.run.note("used", {"calls": self.run.usage.calls})
-        self.observer.step(step)
-
-    def ending(self, steps: int, found: Mapping[str, str]) -> None:
-        """Keep what meets the sealed rows, before it does."""
-        self.run.note("ending", {"steps": steps, "found": dict(found)})
-        self.observer.ending(steps, found)
-
-    def decided(self, decision: Decision, rows: Sequence[Disagreement]) -> None:
-        """Keep what the sealed rows said, and where people could."""
-        self.run.note("decision", decided(decision, self.scale))
-        self.run.note("disagreements", {"rows": [asdict(each) for each in rows]})
-        self.observer.decided(decision, rows)
+    def __call__(self, event: Event) -> None:
+        """Keep what the event says, then pass it on."""
+        match event:
+            case Step():
+                if event.accepted:
+                    self.keep(event.after)
+                self.run.note("step", recorded(event))
+                if len(self.run.noted("used")) < event.number:  # a resumed run has the calls of its later steps already
+                    self.run.note("used", {"calls": self.run.usage.calls})
+            case Ending(steps=steps, found=found):
+                self.run.note("ending", {"steps": steps, "found": dict(found)})
+            case Decided(decision=decision, disagreements=rows):
+                self.run.note("decision", decided(decision, self.scale))
+                self.run.note("disagreements", {"rows": [asdict(each) for each in rows]})
+        self.observer(event)

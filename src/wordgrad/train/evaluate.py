@@ -18,15 +18,10 @@ from wordgrad.losses.base import Loss, Scale
 from wordgrad.losses.metric import Metric, MetricLoss
 from wordgrad.statistics.pairs import Pairs, paired
 from wordgrad.train.accept import Guarded
+from wordgrad.train.events import Advance, Observer, unwatched
 from wordgrad.train.program import Answer, Program
 
 R = TypeVar("R")
-Progress = Callable[[int, int], None]
-"""Called with the rows that are done and the rows there are."""
-
-
-def _unseen(_done: int, _total: int) -> None:
-    """Nobody watches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,20 +189,20 @@ class Task:
         """
         return [each.judgements[0] for each in self._started(rows, values, [], [None] * len(rows))]
 
-    def scores(self, rows: Sequence[Row], values: Mapping[str, str], *, progress: Progress = _unseen) -> Scores:
+    def scores(self, rows: Sequence[Row], values: Mapping[str, str], *, observer: Observer = unwatched) -> Scores:
         """Score the program on `rows` by the target, each answer by itself.
 
         Args:
             rows: At least one.
             values: The variables' values by name.
-            progress: Told after each row, in order.
+            observer: Told after each row, in order.
 
         Raises:
             EngineError: A call failed: an outage is never a score.
             BudgetExceeded: The run's budget is spent.
             NodeError: The program or the metric failed.
         """
-        return _scores(settled(self.judged(rows, values), progress=progress))
+        return _scores(settled(self.judged(rows, values), observer))
 
     def measured(
         self,
@@ -216,7 +211,7 @@ class Task:
         *,
         against: Mapping[str, str] | None,
         hard: bool = False,
-        progress: Progress = _unseen,
+        observer: Observer = unwatched,
     ) -> list[Measured]:
         """Score several texts on the same rows at once, by the target and the guardrails.
 
@@ -225,7 +220,7 @@ class Task:
             texts: Each as in `scores`.
             against: The text that a pairwise judge compares each of them with; each answer by itself where None.
             hard: Measure hard constraints only, and give a row that breaks one the target's worst score.
-            progress: Told after each row of each text.
+            observer: Told after each row of each text.
 
         Raises:
             Exception: As `scores`.
@@ -243,11 +238,8 @@ class Task:
             abandon([each for answer in started for each in answer.judgements])
             abandon([each for each in rivals if each is not None])
             raise
-        flat = settled(
-            [each for answer in started for each in answer.judgements],
-            progress=lambda done, _: progress(done // (1 + len(losses)), len(started)),
-        )
         found, wide = [], 1 + len(losses)
+        flat = settled([each for answer in started for each in answer.judgements], observer, wide=wide)
         for first in range(0, len(started), len(rows)):
             answers = started[first : first + len(rows)]
             results = flat[first * wide : (first + len(rows)) * wide]
@@ -348,12 +340,13 @@ def _scores(results: Sequence[Result]) -> Scores:
     )
 
 
-def settled(judgements: Sequence[Variable], *, progress: Progress) -> list[Result]:
+def settled(judgements: Sequence[Variable], observer: Observer = unwatched, *, wide: int = 1) -> list[Result]:
     """The judgements in order, once they are there. Where one fails, the others are stopped.
 
     Args:
         judgements: As `Task.judged` gives them.
-        progress: Told after each.
+        observer: Told after each row.
+        wide: Judgements of one row.
 
     Raises:
         WordgradError: As an engine or a budget raised it; a caller's mistake, with the call that it was found in.
@@ -364,7 +357,7 @@ def settled(judgements: Sequence[Variable], *, progress: Progress) -> list[Resul
         for done, each in enumerate(judgements, start=1):
             with _unwrapped():
                 results.append(each.result)
-            progress(done, len(judgements))
+            observer(Advance(done // wide))
     except BaseException:
         abandon(judgements)
         raise

@@ -19,9 +19,10 @@ from wordgrad.optim.base import Optimizer
 from wordgrad.statistics.claim import Claim, claim
 from wordgrad.train.accept import Acceptance, Decision, decide
 from wordgrad.train.evaluate import Measured, Scores, Task
+from wordgrad.train.events import Decided, Ending, Event, Observer, Phase, Step
 from wordgrad.train.known import Known, hold_against
 from wordgrad.train.review import Disagreement
-from wordgrad.train.search import Later, Plan, Search, Step, Watcher
+from wordgrad.train.search import Later, Plan, Search
 from wordgrad.types import Engine, Index
 
 _END: Index = (1_000_000_000,)
@@ -119,43 +120,6 @@ class Outcome:
         return self.end != self.start
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """How a search ended whose text met the sealed rows."""
-
-    steps: int
-    found: Mapping[str, str]
-
-
-class Observer(Watcher, Protocol):
-    """Told what a job is doing."""
-
-    def ending(self, steps: int, found: Mapping[str, str]) -> None:
-        """The search has ended after so many steps, and what it found meets the sealed rows next."""
-
-    def decided(self, decision: Decision, rows: Sequence[Disagreement]) -> None:
-        """The sealed rows have spoken; on `rows` the two texts led to different answers."""
-
-
-class Unwatched:
-    """An `Observer` that does nothing."""
-
-    def phase(self, name: str, total: int) -> None:
-        """Nothing."""
-
-    def advance(self, done: int) -> None:
-        """Nothing."""
-
-    def step(self, step: Step) -> None:
-        """Nothing."""
-
-    def ending(self, steps: int, found: Mapping[str, str]) -> None:
-        """Nothing."""
-
-    def decided(self, decision: Decision, rows: Sequence[Disagreement]) -> None:
-        """Nothing."""
-
-
 class Allowance(Protocol):
     """What a job may use, in judged program runs on one row."""
 
@@ -173,7 +137,7 @@ def run(
     job: Job,
     *,
     seed: int,
-    watcher: Observer,
+    observer: Observer,
     allowance: Allowance,
     ended: Ending | None = None,
     later: Later | None = None,
@@ -183,7 +147,7 @@ def run(
     Args:
         job: What to do. In the end its variables hold the end's texts.
         seed: Of batches and of the order of rows.
-        watcher: Told what happens.
+        observer: Told what happens.
         allowance: Asked before each step.
         ended: How the search had ended, where its text had met the sealed rows before the run was resumed: another one
             may not.
@@ -203,13 +167,13 @@ def run(
         train=job.splits.train,
         selection=job.division.selection,
         rng=random.Random(seed),  # noqa: S311 - a draw of rows, no secret
-        watcher=_Numbered(watcher, (job.plan if later is None else later.plan).steps),
+        observer=_by_step(observer, (job.plan if later is None else later.plan).steps),
         affords=allowance.affords,
         last=None if ended is None else ended.steps,
         later=later,
     )
     start = search.values
-    scored = _opened(job, start, watcher=watcher, allowance=allowance)
+    scored = _opened(job, start, observer=observer, allowance=allowance)
     spent: BudgetExceeded | None = None
     try:
         with allowance.held_back(job.final_rows):
@@ -233,10 +197,10 @@ def run(
             "the sealed rows: start another run"
         )
     if outcome.found != start:
-        watcher.ending(len(search.steps), outcome.found)
+        observer(Ending(steps=len(search.steps), found=outcome.found))
         try:
             with _numbered(_END):
-                _finish(job, outcome, seed=seed, watcher=watcher)
+                _finish(job, outcome, seed=seed, observer=observer)
         except BudgetExceeded as error:
             outcome.status, outcome.spent, outcome.test_end = "unmeasured", error, None
         for name, parameter in job.task.program.parameters.items():
@@ -244,32 +208,29 @@ def run(
     return outcome
 
 
-def _opened(job: Job, start: Mapping[str, str], *, watcher: Observer, allowance: Allowance) -> Scores:
+def _opened(job: Job, start: Mapping[str, str], *, observer: Observer, allowance: Allowance) -> Scores:
     """Ask each engine, check the metric, and score the start on the test rows; without any, on the sealed ones.
 
     What that takes is what a row takes: the replies on sealed rows are used again when they decide, and the guardrails
     are measured here too, since the end measures them.
     """
-    watcher.phase("asking each engine once", 1)
+    observer(Phase("asking each engine once", 1))
     preflight(job.engines)
     hold_against(job.task, job.known, where=job.known_at)
     rows, which = (job.splits.test, "test") if job.splits.test else (job.division.confirmation, "validation")
-    watcher.phase(f"scoring the start on the sealed {which} rows", len(rows))
+    observer(Phase(f"scoring the start on the sealed {which} rows", len(rows)))
     with allowance.opening(len(rows)):
-        (scored,) = job.task.measured(rows, [start], against=None, progress=lambda done, _: watcher.advance(done))
+        (scored,) = job.task.measured(rows, [start], against=None, observer=observer)
     return scored.target
 
 
-def _finish(job: Job, outcome: Outcome, *, seed: int, watcher: Observer) -> None:
+def _finish(job: Job, outcome: Outcome, *, seed: int, observer: Observer) -> None:
     """Let the sealed rows decide; where they accept the new text, score it on the test rows."""
     sealed, test = job.division.confirmation, job.splits.test
 
-    def progress(done: int, _total: int) -> None:
-        watcher.advance(done)
-
-    watcher.phase("comparing the new text with the start on sealed validation rows", 2 * len(sealed))
+    observer(Phase("comparing the new text with the start on sealed validation rows", 2 * len(sealed)))
     texts = [outcome.start, outcome.found]
-    old, new = job.task.measured(sealed, texts, against=outcome.start, progress=progress)
+    old, new = job.task.measured(sealed, texts, against=outcome.start, observer=observer)
     outcome.decision = decide(
         job.task.paired(sealed, old.target, new.target),
         job.task.guarded(sealed, old, new),
@@ -278,17 +239,17 @@ def _finish(job: Job, outcome: Outcome, *, seed: int, watcher: Observer) -> None
         seen_before=job.seen_before,
         rng=random.Random(f"decision {seed}"),  # noqa: S311 - no secret
     )
-    watcher.decided(outcome.decision, _disagreements(job, old, new))
+    observer(Decided(decision=outcome.decision, disagreements=_disagreements(job, old, new)))
     if not outcome.decision.accepted:
         return
     outcome.end, outcome.test_end = outcome.found, None
     if outcome.test_start is not None:
-        watcher.phase("scoring the new text on the sealed test rows", len(test))
-        outcome.test_end = job.task.scores(test, outcome.found, progress=progress)
+        observer(Phase("scoring the new text on the sealed test rows", len(test)))
+        outcome.test_end = job.task.scores(test, outcome.found, observer=observer)
         pairs = job.task.paired(test, outcome.test_start, outcome.test_end)
         if job.task.pairwise is not None:
-            watcher.phase("comparing both texts on the sealed test rows", 2 * len(test))
-            old, new = job.task.measured(test, texts, against=outcome.start, progress=progress)
+            observer(Phase("comparing both texts on the sealed test rows", 2 * len(test)))
+            old, new = job.task.measured(test, texts, against=outcome.start, observer=observer)
             pairs = job.task.paired(test, old.target, new.target)
         outcome.gain = claim(
             pairs,
@@ -320,20 +281,16 @@ def _numbered(index: Index) -> Generator[None]:
         context.body.reset(token)
 
 
-@dataclass(slots=True)
-class _Numbered:
-    """A `Watcher` that says of each phase which step it belongs to."""
+def _by_step(observer: Observer, steps: int) -> Observer:
+    """Says of each phase which step it belongs to."""
+    number = 1
 
-    watcher: Watcher
-    steps: int
-    number: int = 1
+    def told(event: Event) -> None:
+        nonlocal number
+        if isinstance(event, Phase):
+            event = Phase(f"step {number} of {steps}: {event.name}", event.total)
+        elif isinstance(event, Step):
+            number = event.number + 1
+        observer(event)
 
-    def phase(self, name: str, total: int) -> None:
-        self.watcher.phase(f"step {self.number} of {self.steps}: {name}", total)
-
-    def advance(self, done: int) -> None:
-        self.watcher.advance(done)
-
-    def step(self, step: Step) -> None:
-        self.number = step.number + 1
-        self.watcher.step(step)
+    return told

@@ -37,7 +37,7 @@ def hold_against(task: Task, known: Sequence[Known], *, where: str) -> None:
         task.loss(Variable(each.output, "an output"), each.target, context=each.input, example=f"known {number}")
         for number, each in enumerate(known, start=1)
     ]
-    results = settled(judged, progress=lambda _, __: None)
+    results = settled(judged)
     for number, (each, result) in enumerate(zip(known, results, strict=True), start=1):
         which = f"{where}: of number {number}, {each.output!r}, the metric"
         if result.score is None:

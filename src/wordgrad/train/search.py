@@ -6,7 +6,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from wordgrad.core.backward import Strategy, backward
 from wordgrad.core.gradient import Gradient
@@ -19,6 +19,7 @@ from wordgrad.optim.proposal import Proposal
 from wordgrad.statistics.betting import mean_interval
 from wordgrad.statistics.racing import Race, block_of
 from wordgrad.train.evaluate import Task, settled
+from wordgrad.train.events import Lead, Observer, Phase, Step
 from wordgrad.train.program import values_of
 from wordgrad.types import Engine
 
@@ -50,42 +51,6 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lead:
-    """How far the best candidate and the present text came in a race, in the metric's unit.
-
-    The winner looks better here than it is: it was chosen for it.
-    """
-
-    start: float | None
-    """The present text's mean; None where no row could be judged."""
-    start_rows: int
-    """Rows that it was judged on: who falls behind leaves early."""
-    candidate: float | None
-    candidate_rows: int
-    low: float
-    """The candidate's mean over all such rows lies between this and `high`, with 95 % confidence."""
-    high: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """What one step did, and why."""
-
-    number: int
-    """From 1."""
-    accepted: bool
-    """Whether the search goes on from `after`."""
-    reason: str
-    before: Mapping[str, str]
-    after: Mapping[str, str]
-    """The best candidate's values, also where it was not accepted; `before` where there was none."""
-    feedback: Mapping[str, tuple[Gradient, ...]]
-    """The gradients on each variable."""
-    lead: Lead | None
-    """Of the race; None where there was no candidate to race."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Later:
     """Another plan from some step on: what if?"""
 
@@ -93,19 +58,6 @@ class Later:
     """The first step under it; from 2."""
     plan: Plan
     margin: float
-
-
-class Watcher(Protocol):
-    """Told what a search is doing."""
-
-    def phase(self, name: str, total: int) -> None:
-        """A new piece of work of `total` rows starts."""
-
-    def advance(self, done: int) -> None:
-        """`done` rows of it are there."""
-
-    def step(self, step: Step) -> None:
-        """A step has ended."""
 
 
 @dataclass(slots=True)
@@ -120,7 +72,7 @@ class Search:
         train: Rows to learn from.
         selection: Rows to race candidates on.
         rng: Draws batches, and the order of the rows in each race.
-        watcher: Told what happens.
+        observer: Told what happens.
         affords: Asked before each step whether so many program runs can be paid for: a batch, and a race's first heat.
             If not, the search ends as planned. Asked before each further heat too: if not, the race ends there.
         last: The number of the last step, where that is known.
@@ -135,7 +87,7 @@ class Search:
     train: Sequence[Row]
     selection: Sequence[Row]
     rng: random.Random
-    watcher: Watcher
+    observer: Observer
     affords: Callable[[int], bool] = lambda _: True
     last: int | None = None
     later: Later | None = None
@@ -151,7 +103,7 @@ class Search:
                 break
             step = self._step(number, next(batches))
             self.steps.append(step)
-            self.watcher.step(step)
+            self.observer(step)
         return self.values
 
     def _change(self, later: Later) -> None:
@@ -202,7 +154,7 @@ class Search:
 
         if not any(feedback.values()):
             return ended("every row of the batch passed, or used no variable: nothing to learn")
-        self.watcher.phase("rewriting", 1)
+        self.observer(Phase("rewriting", 1))
         proposals = self.optimizer.propose()
         candidates = self._distinct(proposals, before)
         if not candidates:
@@ -225,10 +177,10 @@ class Search:
         )
 
     def _learn(self, batch: Sequence[Row]) -> Mapping[str, tuple[Gradient, ...]]:
-        self.watcher.phase("learning from a batch", len(batch))
+        self.observer(Phase("learning from a batch", len(batch)))
         self.optimizer.zero_grad()
         losses = self.task.judged(batch, None)
-        settled(losses, progress=lambda done, _: self.watcher.advance(done))
+        settled(losses, self.observer)
         # A row that the program answers without its variables, from a table or a cache, teaches nothing.
         used = [each for each in losses if each.requires_grad]
         if used:
@@ -260,13 +212,13 @@ class Search:
             if race.calls and not self._affords(len(heat.entrants) * len(heat.rows)):
                 cut = True
                 break
-            self.watcher.phase(f"racing {len(heat.entrants)} texts", len(heat.entrants) * len(heat.rows))
+            self.observer(Phase(f"racing {len(heat.entrants)} texts", len(heat.entrants) * len(heat.rows)))
             found = self.task.measured(
                 [self.selection[row] for row in heat.rows],
                 [texts[entrant] for entrant in heat.entrants],
                 against=texts[0],
                 hard=True,
-                progress=lambda done, _: self.watcher.advance(done),
+                observer=self.observer,
             )
             race.tell([self.task.oriented(each.target) for each in found])
             for entrant, each in zip(heat.entrants, found, strict=True):
