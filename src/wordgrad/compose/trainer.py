@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -237,18 +237,16 @@ class Trainer:
         return splits
 
     def _job(self, splits: Splits, seed: int) -> Job:
-        critic = resolve(self.plan.critic)
-        rewriter = critic if self.plan.rewriter is None else resolve(self.plan.rewriter)
-        job = assembled(
+        return assembled(
             self.task,
             self.plan,
             self.acceptance,
             splits,
             divided(self.task, splits, seed=seed),
             seed=seed,
-            engines=[*judges(self.task), critic, rewriter],
+            engines=[*judges(self.task), *self.plan.engines],
+            known=self.known,
         )
-        return replace(job, known=self.known)
 
     def _taken_up(self, store: Path | str | None, resume: str, budget: Budget | None) -> tuple[int, Budget]:
         """Put the variables where the run began; returns its seed, and its limits: those given, or that it had last."""

@@ -67,7 +67,7 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
     plan = plan_of(config, critic=engine_of(config.engines.backward), rewriter=engine_of(rewriter))
     with config.blaming("data", "validation" if config.data.examples is None else "examples"):
         division = divided(task, splits, seed=seed)
-    job = assembled(
+    return assembled(
         task,
         plan,
         Acceptance(**config.accept.model_dump()),
@@ -76,8 +76,9 @@ def build(config: Config, *, engine_of: EngineOf, seed: int) -> Job:
         seed=seed,
         options=sampling(rewriter),
         engines=[engine_of(table) for table in config.asked.values()],
+        known=_known(config),
+        known_at=config.at("metric", "known"),
     )
-    return replace(job, known=_known(config), known_at=config.at("metric", "known"))
 
 
 def _known(config: Config) -> list[Known]:
@@ -150,6 +151,8 @@ def assembled(
     seed: int,
     engines: Sequence[Engine],
     options: Sampling | None = None,
+    known: Sequence[Known] = (),
+    known_at: str = "known",
 ) -> Job:
     """The job of these parts.
 
@@ -162,10 +165,12 @@ def assembled(
         seed: Of the optimizer's candidates.
         engines: As in `Job`.
         options: Limits and sampling of the rewriter.
+        known: As in `Job`.
+        known_at: As in `Job`.
     """
     optimizer = TextualGradientDescent(
         dict(task.program.parameters),
-        plan.critic if plan.rewriter is None else plan.rewriter,
+        plan.engines[1],
         momentum=plan.momentum,
         candidates=plan.candidates,
         seed=seed,
@@ -179,6 +184,8 @@ def assembled(
         splits=splits,
         division=division,
         engines=engines,
+        known=known,
+        known_at=known_at,
     )
 
 

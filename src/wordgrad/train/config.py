@@ -240,10 +240,7 @@ class Config(_Table):
 
     @property
     def asked(self) -> dict[Keys, EngineTable]:
-        """The engines that a run asks, by where they stand; a program of the user's own brings what answers.
-
-        The last two criticise and rewrite.
-        """
+        """The engines that a run asks, by where they stand; a program of the user's own brings what answers."""
         engines = self.engines
         asked: dict[Keys, EngineTable] = {("engines", "forward"): engines.forward} if self.program is None else {}
         asked |= {keys: each for keys, each in self.judges.items() if each is not engines.backward}

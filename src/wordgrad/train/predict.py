@@ -168,7 +168,7 @@ def _taken(
 
 def _critics(job: Job, look: Sequence[Spending], answers: _Cost, longer: float) -> _Cost:
     """All critics of one failing row."""
-    strategy, loss, (*_, critic, _) = job.plan.strategy, job.task.loss, job.engines
+    strategy, loss, (critic, _) = job.plan.strategy, job.task.loss, job.plan.engines
     calls = max(1.0, answers.calls)
     edges = 2 * calls - 1
     words = [each for each in look if each.purpose == "judge" and each.calls]
@@ -195,7 +195,7 @@ def _critics(job: Job, look: Sequence[Spending], answers: _Cost, longer: float) 
 
 def _rewrites(job: Job, failing: float, longer: float) -> tuple[float, _Cost]:
     """By how many tokens one candidate's texts are longer than the present ones, and what writing them takes."""
-    optimizer, rewriter = job.optimizer, job.engines[-1]
+    optimizer, (_, rewriter) = job.optimizer, job.plan.engines
     limit = math.inf if optimizer.options is None else optimizer.options.max_tokens
     grown, costs = 0.0, []
     for each in job.task.program.parameters.values():
@@ -215,7 +215,7 @@ def _guardrails(job: Job, answers: _Cost, course: Course, longer: float) -> Iter
     """The judges of guardrails, which the looks did not ask: hard ones in races too, all at the end."""
     for each in job.task.guardrails.values():
         if isinstance(each.loss, JudgeLoss):
-            judge = job.engines[-2] if each.loss.engine is None else resolve(each.loss.engine)
+            judge = job.plan.engines[0] if each.loss.engine is None else resolve(each.loss.engine)
             read = _told(prompts.judge_score(each.loss.objective, output="")) + answers.tokens + _target_tokens(job)
             wrote = min(_VERDICT_TOKENS * longer, each.loss.options.max_tokens)
             yield _paid(1, read, wrote, judge).times(course.sealed + (course.raced if each.hard else 0))

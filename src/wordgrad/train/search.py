@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from wordgrad.core.backward import Strategy, backward
@@ -48,6 +48,12 @@ class Plan:
                 f"steps={self.steps!r}, batch={self.batch!r}, candidates={self.candidates!r}, "
                 f"momentum={self.momentum!r}: needed are >= 1, >= 1, >= 1 and >= 0"
             )
+
+    @property
+    def engines(self) -> tuple[Engine, Engine]:
+        """Who writes the gradients, and who rewrites."""
+        critic = resolve(self.critic)
+        return critic, critic if self.rewriter is None else resolve(self.rewriter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,28 +144,15 @@ class Search:
     def _step(self, number: int, batch: Sequence[Row]) -> Step:
         before = self.values
         feedback = self._learn(batch)
-
-        def ended(
-            reason: str, *, after: Mapping[str, str] = before, lead: Lead | None = None, accepted: bool = False
-        ) -> Step:
-            return Step(
-                number=number,
-                accepted=accepted,
-                reason=reason,
-                before=before,
-                after=after,
-                feedback=feedback,
-                lead=lead,
-            )
-
+        step = Step(number=number, accepted=False, reason="", before=before, after=before, feedback=feedback, lead=None)
         if not any(feedback.values()):
-            return ended("every row of the batch passed, or used no variable: nothing to learn")
+            return replace(step, reason="every row of the batch passed, or used no variable: nothing to learn")
         self.observer(Phase("rewriting", 1))
         proposals = self.optimizer.propose()
         candidates = self._distinct(proposals, before)
         if not candidates:
             reasons = dict.fromkeys(reason for each in proposals for reason in each.reasons)
-            return ended("no usable rewrite: " + ("; ".join(reasons) or "all equal the present text"))
+            return replace(step, reason="no usable rewrite: " + ("; ".join(reasons) or "all equal the present text"))
         texts = [before, *({**before, **each.values} for each in candidates)]
         race = self._race(texts)
         if race.accepted:
@@ -168,8 +161,9 @@ class Search:
         lead, shown = race.lead, self.task.scale.shown
         said = "leads" if race.accepted else "does not lead"
         cut = "; the budget ended the race" if race.cut else ""
-        return ended(
-            f"{tried} {said}: {shown(lead.candidate)} on {lead.candidate_rows} selection rows, the present text "
+        return replace(
+            step,
+            reason=f"{tried} {said}: {shown(lead.candidate)} on {lead.candidate_rows} selection rows, the present text "
             f"{shown(lead.start)} on {lead.start_rows}{cut}",
             after=texts[race.best],
             lead=lead,
