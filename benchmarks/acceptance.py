@@ -57,6 +57,8 @@ It replaces the start only when the test's p value is at most alpha, 5 % by defa
 Because one candidate is tested once, alpha is the whole run's: it does not matter how many proposals there were, nor
 how they came about.
 A row that could not be judged counts for neither text; it is never a zero.
+But a text must not gain by answers that cannot be judged: where clearly more rows are lost under it than under the start
+(a sign test at alpha), the start is kept.
 A run whose text has met the confirmation rows has ended: a second text would need rows of its own.
 The test rows are for the report; only the start and an accepted text meet them.
 
