@@ -145,12 +145,20 @@ def test_a_text_gains_nothing_by_what_cannot_be_judged(lost: int, gained: int, a
     ) != accepted
 
 
+def test_a_pair_that_could_not_be_compared_speaks_against_neither() -> None:
+    """A judge of pairs that cannot be read has judged neither text."""
+    pairs = paired([0.5] * 200, [None] * 5 + [1.0] * 195)
+    found = decide(pairs, {}, acceptance=Acceptance(), rng=random.Random(0), by_judge=True)
+
+    assert (found.accepted, found.claim.excluded) == (True, 5)
+
+
 def test_a_guardrail_that_cannot_judge_the_new_text_is_not_kept() -> None:
     """An answer that it cannot read may be the very one that it is there for."""
     pairs = paired([1.0] * 40, [1.0] * 20 + [None] * 20)
     found = decided(counted(40, 0), {"polite": Guarded(pairs=pairs, margin=0.5)})
 
-    assert (found.accepted, found.guardrails["polite"].broken) == (False, 20)
+    assert (found.accepted, found.guardrails["polite"].unjudged) == (False, 20)
     assert "'polite' could judge the start on 20 sealed rows where it could not judge the new text" in found.words
 
 
@@ -624,6 +632,7 @@ def test_a_guardrail_that_is_kept_lets_a_text_pass(project: Project) -> None:
         "brief": {
             "kept": True,
             "broken": 0,
+            "unjudged": 0,
             "difference": 0.0,
             "low": pytest.approx(-0.066, abs=0.001),
             "margin": 0.1,

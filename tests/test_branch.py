@@ -123,6 +123,7 @@ def test_a_branch_that_could_prove_nothing_is_refused(project: Project, run: str
         (["--set", "search.steps.x=2"], "'search.steps.x' cannot be set: 'steps' is no table"),
         (["--set", "variables.prompt.text=x"], "a branch begins with the run's own texts"),
         (["--from-step", "2"], "--from-step says from where on other settings hold: give them with --set"),
+        (["--budget-usd", "2"], "a replay makes no call, so a budget is of a branch only"),
         (["--from-step", "9", "--set", "search.steps=9"], "made 2 steps: branch from one of them, or the next"),
         (
             ["--from-step", "2", "--set", "accept.alpha=0.1"],

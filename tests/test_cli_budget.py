@@ -239,7 +239,7 @@ def test_a_race_that_a_budget_cut_is_not_gone_on_with(project: Project) -> None:
     project.engine(Tenth())
     _, cut, _ = told(project, "--budget-calls", "90")
     code, _, err = project.run("runs", "resume", cut["run"], "--budget-calls", "1000")
-    again = project.json("runs", "resume", cut["run"])
+    again = project.json("runs", "resume", cut["run"], "--budget-calls", "90")
 
     assert (cut["status"], cut["decision"] is not None) == ("done", True)
     assert (code, "is over: what it found has met the sealed rows" in err) == (2, True)

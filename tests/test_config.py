@@ -89,6 +89,7 @@ def test_what_is_wrong_is_named_with_file_line_and_key(source: str, words: str) 
         ('kind = "function"\nfunction = "a:b"\npassing = 2.0', "metric.passing: .*less than or equal to 1"),
         ('kind = "other"', "metric.kind: "),
         ('[metric.judge]\nengine = "gpt-4o"', 'kind = "exact" takes no judge'),
+        ('kind = "rubric"\nrubric = "r"\n[metric.judge]\nmax_tokens = 9', "metric.judge.engine: Field required"),
     ],
 )
 def test_a_metric_has_what_its_kind_needs(metric: str, words: str) -> None:

@@ -112,6 +112,15 @@ def test_few_judged_rows_do_not_win() -> None:
     assert race.winner == 0
 
 
+def test_the_start_stays_though_it_was_judged_on_few_rows() -> None:
+    """It is not overtaken by what is worse wherever both were judged."""
+    race = Race(entrants=2, rows=40, rng=random.Random(0), block=40)
+    race.heat()
+    race.tell([[1.0] * 19 + [None] * 21, [0.0] * 40])
+
+    assert race.winner == 0
+
+
 def test_who_cannot_be_judged_does_not_win() -> None:
     """Errors everywhere: it is asked to the end, as an outage may pass; with all of them so, the first is left."""
     race, none = Race(entrants=3, rows=30, rng=rng()), Race(entrants=3, rows=30, rng=rng())

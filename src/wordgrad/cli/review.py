@@ -49,7 +49,15 @@ def review(
         ending = kept.events(database, row.id, "ending")[-1]["found"]
     if as_json:
         counts = {**asdict(found), "labels": found.labels, "p": found.p, "words": found.words}
-        print_json({"run": row.id, "pairs": len(pairs), "proved": found.proved, "blocked": found.blocked, **counts})
+        print_json(
+            {
+                "run": row.id,
+                "pairs": len({each.case for each in pairs}),
+                "proved": found.proved,
+                "blocked": found.blocked,
+                **counts,
+            }
+        )
     else:
         console.print(visible(f"{found.words}."))
     if config is not None:

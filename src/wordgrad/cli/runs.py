@@ -182,13 +182,15 @@ def replay(
         settings = _settings(database, record.run)
         endings = kept.events(database, record.run.id, "ending")
         openings = kept.events(database, record.run.id, "opening")
+    budget = {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds}
     if changes:
         set_to = dict(map(_change, changes))
         branch = Branch(record, settings, step=from_step or 1, changes=set_to, openings=openings)
-        budget = {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds}
         branch_off(branch, budget=budget, store=store, as_json=as_json, yes=yes)
     elif from_step is not None:
         raise UsageError("--from-step says from where on other settings hold: give them with --set key=value")
+    elif any(limit is not None for limit in budget.values()):
+        raise UsageError("a replay makes no call, so a budget is of a branch only: say with --set key=value what if")
     else:
         _check(record, settings, store=store, as_json=as_json, endings=endings)
 
@@ -276,10 +278,11 @@ def _budget(database: Database, row: kept.RunRow, given: dict[str, float | None]
     Raises:
         UsageError: The run has ended with a text that met the sealed rows, and no budget can take it further.
     """
-    changed = {kind: limit for kind, limit in given.items() if limit is not None}
-    if changed:
+    before = kept.budget_of(database, row.id)
+    now = {**before, **{kind: limit for kind, limit in given.items() if limit is not None}}
+    if now != before:
         kept.take_further(database, row)
-    return {**kept.budget_of(database, row.id), **changed}
+    return now
 
 
 def _settings(database: Database, row: kept.RunRow) -> dict[str, Any]:

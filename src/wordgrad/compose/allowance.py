@@ -27,11 +27,12 @@ class Allowance:
     def opening(self, rows: int) -> Generator[None]:
         """Note what is used inside as what so many rows take; once, where the run is resumed, or a branch.
 
-        An opening that was interrupted counts from its first begin: what was paid then is not paid again.
+        An opening that was interrupted counts from its first start: what was paid then is not paid again. Calls that
+        got no reply do not count: an outage is not what a row takes.
         """
         if not self.run.noted("begun"):
             self.run.note("begun", self._used())
-        (before, *_) = self.run.noted("begun")
+        before = self.run.noted("begun")[0]
         yield
         if not self.run.noted("opening"):
             took = {kind: now - before[kind] for kind, now in self._used().items()}
@@ -67,7 +68,7 @@ class Allowance:
     def _used(self) -> Mapping[str, float]:
         used = self.run.usage
         return {
-            "calls": used.calls,
+            "calls": used.answered,
             "tokens": used.input_tokens + used.output_tokens,
             "usd": used.cost_usd or 0.0,
             "seconds": used.seconds,

@@ -74,12 +74,14 @@ def decided(decision: Decision, scale: Scale) -> dict[str, object]:
         "words": decision.words,
         **_claimed(decision.claim, scale),
         "alpha": decision.claim.alpha,
+        "unjudged": decision.unjudged,
         "chance": decision.chance,
         "needed": decision.needed,
         "guardrails": {
             name: {
                 "kept": each.kept,
                 "broken": each.broken,
+                "unjudged": each.unjudged,
                 "difference": None if each.guard is None else each.guard.difference,
                 "low": None if each.guard is None else each.guard.low,
                 "margin": 0.0 if each.guard is None else each.guard.margin,

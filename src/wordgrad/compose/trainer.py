@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from contextvars import copy_context
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from wordgrad import dispatch
 from wordgrad.compose.preflight import Preflight, preflighted
@@ -38,6 +38,7 @@ from wordgrad.train.job import Job
 from wordgrad.train.known import Known
 from wordgrad.train.program import program_of
 from wordgrad.train.search import Plan
+from wordgrad.types import JSON
 
 
 class Trainer:
@@ -45,7 +46,8 @@ class Trainer:
 
     Args:
         program: A Module, called with each example as a dict from column to value; or fn(variables, example). It
-            returns the Variable that its last call gave. Each example's Python runs in a worker thread of its own.
+            returns the Variable that its last call gave. Each example's Python runs in a worker thread of its own, or
+            on the library's loop if it is async.
         metric: Called metric(output, target), with plain values, async or not; it returns a bool, a number from 0 to 1,
             a Score, or (number, feedback). Or a Loss with a score, as `JudgeLoss`, or `MetricLoss` for other bounds.
         variables: Of a function, by name, in order. A Module has its own.
@@ -64,7 +66,8 @@ class Trainer:
 
     def __init__(
         self,
-        program: Module | Callable[[Mapping[str, Variable], Mapping[str, Any]], Variable],
+        program: Module
+        | Callable[[Mapping[str, Variable], Mapping[str, Any]], Variable | Coroutine[Any, Any, Variable]],
         metric: Metric | Loss,
         *,
         variables: Mapping[str, Variable] | None = None,
@@ -115,7 +118,7 @@ class Trainer:
             store: The file that keeps the run; memory where None.
             resume: The id of a run in `store` to go on with, with its seed: what it did is read, not done again. Its
                 limits hold where no `budget` is given; one counts from the run's start.
-            observer: Told what happens, as it happens, in the thread that calls.
+            observer: Told each event as it happens, in the thread that calls: see `wordgrad.train.events`.
 
         Returns:
             What was found, and why it was kept or not. A budget that ends the search, or what comes after it, is no
@@ -167,6 +170,8 @@ class Trainer:
             observer(event)
 
         def work() -> None:
+            if not done.set_running_or_notify_cancel():
+                return
             try:
                 done.set_result(
                     self.fit(
@@ -180,20 +185,22 @@ class Trainer:
                         observer=stoppable,
                     )
                 )
-            except BaseException as error:  # noqa: BLE001 - the thread's own; it is raised where it is awaited
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
                 done.set_exception(error)
 
-        threading.Thread(target=copy_context().run, args=(work,), name="afit", daemon=True).start()
         cancelled = anyio.get_cancelled_exc_class()
         try:
-            return await dispatch.arrived(done)
+            await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
         except cancelled:
             stopped.set()
-            # Two trainings must not write the same variables, so it is waited for, whoever else cancels.
-            while not done.done():
+            # Two trainings must not write the same variables, so what runs is waited for, whoever else cancels.
+            while not done.cancel() and not done.done():
                 with suppress(cancelled, _Stopped, Exception), anyio.CancelScope(shield=True):
                     await dispatch.arrived(done)
+            if not done.cancelled() and done.exception() is None:
+                self._put_back(done.result().outcome.start)
             raise
+        return done.result()
 
     def preflight(
         self, train: object, validation: object = None, test: object = None, *, seed: int = 0, rows: int | None = None
@@ -261,9 +268,9 @@ class Trainer:
                     f"run {row.id} began with {', '.join(starts)}, and the program has {', '.join(parameters)}: resume "
                     "it with the program that it was made with"
                 )
-            if budget is None:
-                budget = Budget(**runs.budget_of(database, row.id))
-            else:
+            before = Budget(**runs.budget_of(database, row.id))
+            budget = before if budget is None else budget
+            if budget != before:
                 runs.take_further(database, row)
         for name, text in starts.items():
             parameters[name].value = text
@@ -276,9 +283,12 @@ class Trainer:
         try:
             yield
         except BaseException:
-            for name, each in self.task.program.parameters.items():
-                each.value = starts[name]
+            self._put_back(starts)
             raise
+
+    def _put_back(self, starts: Mapping[str, JSON]) -> None:
+        for name, each in self.task.program.parameters.items():
+            each.value = starts[name]
 
 
 class _Stopped(BaseException):

@@ -68,7 +68,7 @@ class Splits:
             UsageError: Some do; the message shows where.
         """
         what = "example" if column is None else repr(column)
-        self._require(lambda row: key(dict(row.columns) if column is None else row[column]), what)
+        self._require(lambda row: identity(dict(row.columns) if column is None else row[column]), what)
         if by is not None:
             self._require(lambda row: unit(row, by), repr(by))
 
@@ -136,13 +136,13 @@ def split(
 
 def unit(row: Row, by: str) -> str | None:
     """What a row has in common with others: the value of a column; None and "" are no value."""
-    return None if row[by] in (None, "") else key(row[by])
+    return None if row[by] in (None, "") else identity(row[by])
 
 
-def key(value: JSON) -> str:
+def identity(value: JSON) -> str:
     """What equal values have in common; those of a csv file are texts, so 7 and "7" are equal."""
     if isinstance(value, dict):
-        value = {name: key(each) for name, each in value.items()}
+        value = {name: identity(each) for name, each in value.items()}
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 

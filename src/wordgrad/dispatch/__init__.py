@@ -7,7 +7,7 @@ messages, in batches.
 from __future__ import annotations
 
 from wordgrad.dispatch.calls import abandon, arrived, arun, eager, first_error, quiet, run, start, submit, together
-from wordgrad.dispatch.examples import amap, gather, map
+from wordgrad.dispatch.examples import amap, gather, is_async, map
 from wordgrad.dispatch.pending import Pending
 from wordgrad.dispatch.place import Label, calling, here, next_index
 
@@ -23,6 +23,7 @@ __all__ = [
     "first_error",
     "gather",
     "here",
+    "is_async",
     "map",
     "next_index",
     "quiet",

@@ -76,12 +76,17 @@ async def amap(
 
 def _item(fn: Callable[[E], Any], example: E, index: Index) -> Pending[Any]:
     node = raw(lambda: fn(example), "map()")
-    if not any(inspect.iscoroutinefunction(each) for each in (fn, getattr(fn, "forward", None))):
+    if not is_async(fn):
         node._thread = True
         node._work = lambda _: _plain(fn(example))
     node._item = True
     node.index = index
     return begun(node)
+
+
+def is_async(fn: object) -> bool:
+    """Whether a call gives a coroutine: of an `async def`, of an object with such a `__call__`, or of such a Module."""
+    return any(inspect.iscoroutinefunction(each) for each in (fn, type(fn).__call__, getattr(fn, "forward", None)))
 
 
 def _plain(result: R) -> R:

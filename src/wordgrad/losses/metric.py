@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeAlias
 
+from wordgrad import dispatch
 from wordgrad.core.function import Node
 from wordgrad.core.value import Result, text_form
 from wordgrad.errors import UsageError
@@ -53,7 +54,7 @@ class MetricLoss(Loss):
         self.objective = objective or inspect.getdoc(own) or f"the metric {self.name!r}"
         self.scale: Scale = Scale(bounds=bounds, higher_is_better=higher_is_better, passing=passing)
         self.pure = pure
-        self.thread = not (inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__))
+        self.thread = not dispatch.is_async(fn)
         self._source = digest(source_of(fn))
 
     def judge(self, case: Case, node: Node) -> Result | Awaitable[Result]:

@@ -21,10 +21,10 @@ class Pairs:
     """Its scores on the same rows, in the same order."""
     excluded: int
     """Rows that one of the two, or both, could not be judged on."""
-    lost: int
-    """Units with a row that only the candidate could not be judged on."""
-    gained: int
-    """Units with a row that only the start could not be judged on."""
+    only_start: int
+    """Units with a row that could be judged under the start, and not under the candidate."""
+    only_candidate: int
+    """Units with a row of the other kind."""
     bounds: tuple[float, float]
     """The worst and the best score."""
 
@@ -78,7 +78,7 @@ def paired(
             f"{len(start)} scores of the start and {len(candidate)} of the candidate: score both on the same rows"
         )
     kept: dict[Hashable, list[tuple[float, float]]] = {}
-    lost, gained = set[Hashable](), set[Hashable]()
+    only_start, only_candidate = set[Hashable](), set[Hashable]()
     for place, (old, new) in enumerate(zip(start, candidate, strict=True)):
         for of, score in (("start", old), ("candidate", new)):
             check_score(f"row {place}: the {of}'s", score, bounds)
@@ -86,15 +86,15 @@ def paired(
         if old is not None and new is not None:
             kept.setdefault(unit, []).append((float(old), float(new)))
         elif old is not None:
-            lost.add(unit)
+            only_start.add(unit)
         elif new is not None:
-            gained.add(unit)
+            only_candidate.add(unit)
     return Pairs(
         start=tuple(fmean(old for old, _ in unit) for unit in kept.values()),
         candidate=tuple(fmean(new for _, new in unit) for unit in kept.values()),
         excluded=len(start) - sum(map(len, kept.values())),
-        lost=len(lost),
-        gained=len(gained),
+        only_start=len(only_start),
+        only_candidate=len(only_candidate),
         bounds=(float(bounds[0]), float(bounds[1])),
     )
 

@@ -59,7 +59,7 @@ class Race:
     first, and it stays where nothing is better.
 
     A row's mean among those in the race is taken off its scores first: who could not be judged on a hard row must not
-    gain by it. Who was judged on less than half as many rows as another does not lead.
+    gain by it. Who was judged on less than half as many rows as another does not overtake the first.
 
     Args:
         entrants: How many candidates; at least 1.
@@ -162,7 +162,8 @@ class Race:
         most = max(judged.values())
 
         def mean(entrant: int) -> float:
-            if 2 * judged[entrant] < max(most, 1):
+            first = entrant == self._in_race[0]
+            if not judged[entrant] or (2 * judged[entrant] < most and not first):
                 return -math.inf
             known = math.fsum(each for each in centred[entrant] if each is not None)
             return round(known / judged[entrant], 9)  # equal sums in another order are still equal

@@ -26,6 +26,8 @@ class Totals:
     """What a run has used. Attempts without a reply count as calls, replies of other runs as nothing."""
 
     calls: int = 0
+    answered: int = 0
+    """Of them, those that got a reply."""
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
@@ -300,14 +302,16 @@ class RunLedger:
     def totals(self) -> Totals:
         """What the run has used, resumed parts included."""
         found = self._database.read(
-            "SELECT count(*) AS calls, coalesce(sum(input_tokens), 0) AS input, "
-            "coalesce(sum(output_tokens), 0) AS output, coalesce(sum(cached_input_tokens), 0) AS cached, "
+            "SELECT count(*) AS calls, count(*) FILTER (WHERE state = 'done') AS answered, "
+            "coalesce(sum(input_tokens), 0) AS input, coalesce(sum(output_tokens), 0) AS output, "
+            "coalesce(sum(cached_input_tokens), 0) AS cached, "
             "sum(cost_usd) AS cost, count(*) FILTER (WHERE state = 'done' AND cost_usd IS NULL) AS unpriced "
             "FROM attempts WHERE run = ? AND NOT shared",
             self.run,
         )[0]
         return Totals(
             calls=found["calls"],
+            answered=found["answered"],
             input_tokens=found["input"],
             output_tokens=found["output"],
             cached_input_tokens=found["cached"],

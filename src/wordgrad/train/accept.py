@@ -61,7 +61,7 @@ class Guarded:
     margin: float
     """The loss that would be borne, in the metric's unit; 0 for a hard constraint."""
     broken: int = 0
-    """Rows on which the candidate does not pass, or only it could not be judged; counted for a hard constraint."""
+    """Rows on which the candidate does not pass, or cannot be judged though the start can; of a hard constraint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +70,11 @@ class Kept:
 
     kept: bool
     broken: int
-    """Rows that break a hard constraint; of another one those that only the candidate could not be judged on, where
-    chance would not leave out so many."""
+    """Rows that break it; of a hard constraint only."""
     guard: Guard | None
     """The comparison; None for a hard constraint."""
+    unjudged: int = 0
+    """As in `Decision`; of a comparison only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +89,8 @@ class Decision:
     """More rows on which the two disagree that would likely decide; None where it is decided, or none would."""
     guardrails: Mapping[str, Kept] = field(default_factory=dict)
     unjudged: int = 0
-    """Rows that only the candidate could not be judged on, where chance would not leave out so many: what it does there
-    is not known, and may be why the others look better."""
+    """Rows that could be judged under the start and not under the candidate, where chance would not leave out so many:
+    what it does there is not known, and may be why the others look better. A judge of pairs leaves out neither."""
     by_judge: bool = False
     """Whether a model judged, which was not told which text was which."""
     seen_before: bool = False
@@ -142,8 +143,8 @@ class Decision:
         found = []
         for name in self.broken:
             kept = self.guardrails[name]
-            if kept.guard is not None and kept.broken:
-                lost = _counted(kept.broken, "sealed row")
+            if kept.unjudged:
+                lost = _counted(kept.unjudged, "sealed row")
                 found.append(f"{name!r} could judge the start on {lost} where it could not judge the new text")
             elif kept.guard is None:
                 found.append(f"the new text breaks {name!r} on {_counted(kept.broken, 'sealed row')}")
@@ -185,7 +186,7 @@ def decide(
         chance=chance_better(pairs, rng=rng),
         needed=disagreements_needed(found.better, found.worse, alpha=alpha) if undecided else None,
         guardrails={name: _kept(each, acceptance, rng) for name, each in guardrails.items()},
-        unjudged=_unjudged(pairs, alpha),
+        unjudged=0 if by_judge else _unjudged(pairs, alpha),
         by_judge=by_judge,
         seen_before=seen_before,
     )
@@ -196,16 +197,17 @@ def _kept(guarded: Guarded, acceptance: Acceptance, rng: random.Random) -> Kept:
         return Kept(kept=not guarded.broken, broken=guarded.broken, guard=None)
     guard = not_worse(guarded.pairs, margin=guarded.margin, rng=rng, alpha=acceptance.alpha)
     seen = acceptance.rule == "lenient" and guard.n > 0 and guard.difference > -guard.margin
-    broken = _unjudged(guarded.pairs, acceptance.alpha)
-    return Kept(kept=(guard.kept or seen) and not broken, broken=broken, guard=guard)
+    unjudged = _unjudged(guarded.pairs, acceptance.alpha)
+    return Kept(kept=(guard.kept or seen) and not unjudged, broken=0, guard=guard, unjudged=unjudged)
 
 
 def _unjudged(pairs: Pairs, alpha: float) -> int:
-    """Rows that only the candidate could not be judged on, if they are too many for chance; else 0.
+    """Rows that could be judged under the start only, if they are too many for chance; else 0.
 
     By a sign test: without it a text could look better by leaving answers that cannot be judged where it does badly.
     """
-    return pairs.lost if upper_tail(pairs.lost + pairs.gained, pairs.lost) <= alpha else 0
+    lost = pairs.only_start
+    return lost if upper_tail(lost + pairs.only_candidate, lost) <= alpha else 0
 
 
 def often(p: float) -> str:

@@ -56,6 +56,12 @@ class EngineTable(_Table):
     """Read and written, by what the replies' usage says."""
 
 
+class JudgeTable(EngineTable):
+    """Who judges, and how it is asked."""
+
+    engine: str
+
+
 class Engines(_Table):
     """Who answers, who criticises, who rewrites."""
 
@@ -127,8 +133,8 @@ class _Scored(_Table):
     """What the score stands for, in words for critics; a rubric says it itself."""
     passing: float | None = Field(default=None, ge=0, le=1)
     """The score from which a row needs no feedback; 1 where None."""
-    judge: EngineTable | None = None
-    """Who judges by a rubric; the backward engine where None."""
+    judge: JudgeTable | None = None
+    """Who judges by a rubric; the backward engine where there is no such table."""
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:

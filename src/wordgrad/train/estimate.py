@@ -8,7 +8,7 @@ from typing import Any
 
 from wordgrad.core.value import text_form
 from wordgrad.data.rows import Row
-from wordgrad.data.split import key
+from wordgrad.data.split import identity
 from wordgrad.train.build import EngineOf
 from wordgrad.train.config import Config, EngineTable
 from wordgrad.train.job import Job
@@ -106,7 +106,7 @@ def estimated(job: Job, config: Config, engine_of: EngineOf) -> Estimate:
 
 def distinct(rows: Sequence[Row], column: str) -> int:
     """Rows that ask something else: in a run the same request is paid once."""
-    return len({key(row[column]) for row in rows})
+    return len({identity(row[column]) for row in rows})
 
 
 def _learned(job: Job) -> int:

@@ -12,7 +12,7 @@ from wordgrad import dispatch
 from wordgrad.core.value import Result
 from wordgrad.core.variable import Variable, abandon
 from wordgrad.data.rows import Row
-from wordgrad.data.split import connected, key, unit
+from wordgrad.data.split import connected, identity, unit
 from wordgrad.errors import NodeError, UsageError, WordgradError
 from wordgrad.losses.base import Loss, Scale
 from wordgrad.losses.metric import Metric, MetricLoss
@@ -167,7 +167,7 @@ class Task:
 
         def keys(row: Row) -> list[tuple[str, str]]:
             together = None if self.by is None else unit(row, self.by)
-            asked = ("asked", key(row[self.input]))
+            asked = ("asked", identity(row[self.input]))
             return [asked] if together is None else [asked, ("together", together)]
 
         return connected([keys(row) for row in rows])
@@ -322,7 +322,7 @@ def _bounds(scale: Scale) -> tuple[float, float]:
 
 
 def _broken(start: Scores, candidate: Scores) -> int:
-    """Rows on which a hard constraint is broken, or only the candidate could not be judged by it."""
+    """Rows on which a hard constraint is broken, or can be judged under the start only."""
     rows = range(len(candidate.values))
     unjudged = [start.values[row] is not None and candidate.values[row] is None for row in rows]
     return sum(candidate.broke(row) or unjudged[row] for row in rows)
@@ -357,7 +357,8 @@ def settled(judgements: Sequence[Variable], observer: Observer = unwatched, *, w
         for done, each in enumerate(judgements, start=1):
             with _unwrapped():
                 results.append(each.result)
-            observer(Advance(done // wide))
+            if done % wide == 0:
+                observer(Advance(done // wide))
     except BaseException:
         abandon(judgements)
         raise

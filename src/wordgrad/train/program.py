@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+from wordgrad import dispatch
 from wordgrad.core.function import no_grad
 from wordgrad.core.module import Module
 from wordgrad.core.value import Result, copied, text_form
@@ -79,7 +80,7 @@ class OnePrompt:
 class Plain:
     """A user's `fn(variables, row)`, which returns a Variable; both arguments are dicts, by name and by column."""
 
-    fn: Callable[[Mapping[str, Variable], Mapping[str, Any]], Variable]
+    fn: Callable[[Mapping[str, Variable], Mapping[str, Any]], Variable | Coroutine[Any, Any, Variable]]
     parameters: Mapping[str, Variable]
 
     @contextmanager
@@ -92,7 +93,7 @@ class Plain:
         def called(row: Row) -> object:
             return self.fn(variables, _columns(row))
 
-        yield _answer(called, self.fn, self.fn)
+        yield _answer(called, self.fn)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +114,7 @@ class OfModule:
         def called(row: Row) -> object:
             return self.module(_columns(row))
 
-        answer = _answer(called, self.module.forward, self.module)
+        answer = _answer(called, self.module)
         if values is None:
             yield answer
             return
@@ -196,9 +197,9 @@ def _columns(row: Row) -> dict[str, Any]:
     return {name: copied(value) for name, value in row.columns.items()}
 
 
-def _answer(called: Callable[[Row], Any], fn: Callable[..., object], program: object) -> Answer:
-    """The user's program as an `Answer`; async where its function is."""
-    if not inspect.iscoroutinefunction(fn):
+def _answer(called: Callable[[Row], Any], program: object) -> Answer:
+    """The user's program as an `Answer`; async where it is."""
+    if not dispatch.is_async(program):
         return lambda row: _checked(called(row), program)
 
     async def answer(row: Row) -> Variable:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from wordgrad.core.backward import Strategy, backward
 from wordgrad.core.gradient import Gradient
+from wordgrad.core.variable import Variable
 from wordgrad.data.rows import Row
 from wordgrad.engines.defaults import backward_engine, resolve
 from wordgrad.errors import UsageError
@@ -98,9 +99,17 @@ class Search:
     last: int | None = None
     later: Later | None = None
     steps: list[Step] = field(default_factory=list)
+    _connected: bool = False
+    """Whether a row has used a variable."""
+    _unused: Sequence[Variable] = ()
+    """The judgements of the last batch, if none of its rows did."""
 
     def run(self) -> Mapping[str, str]:
-        """The best values found: the start's where nothing beat it."""
+        """The best values found: the start's where nothing beat it.
+
+        Raises:
+            GraphError: No row of any batch used a variable.
+        """
         batches = self._batches()
         for number in itertools.count(1):
             if self.later is not None and number == self.later.step:
@@ -110,6 +119,8 @@ class Search:
             step = self._step(number, next(batches))
             self.steps.append(step)
             self.observer(step)
+        if not self._connected:
+            self._backward(self._unused)  # which says where the program leaves its variables out
         return self.values
 
     def _change(self, later: Later) -> None:
@@ -146,7 +157,8 @@ class Search:
         feedback = self._learn(batch)
         step = Step(number=number, accepted=False, reason="", before=before, after=before, feedback=feedback, lead=None)
         if not any(feedback.values()):
-            return replace(step, reason="every row of the batch passed, or used no variable: nothing to learn")
+            rows = "no row of the batch uses a variable" if self._unused else "every row of the batch passed"
+            return replace(step, reason=f"{rows}: nothing to learn")
         self.observer(Phase("rewriting", 1))
         proposals = self.optimizer.propose()
         candidates = self._distinct(proposals, before)
@@ -177,10 +189,15 @@ class Search:
         settled(losses, self.observer)
         # A row that the program answers without its variables, from a table or a cache, teaches nothing.
         used = [each for each in losses if each.requires_grad]
-        if used:
-            with backward_engine(resolve(self.plan.critic)):
-                backward(used, strategy=self.plan.strategy)
+        self._unused = () if used else losses
+        self._connected |= bool(used)
+        self._backward(used)
         return {name: each.gradients for name, each in self.task.program.parameters.items()}
+
+    def _backward(self, losses: Sequence[Variable]) -> None:
+        if losses:
+            with backward_engine(resolve(self.plan.critic)):
+                backward(losses, strategy=self.plan.strategy)
 
     def _distinct(self, proposals: Sequence[Proposal], before: Mapping[str, str]) -> list[Proposal]:
         """The usable candidates, each text once, without the present one."""
