@@ -212,7 +212,12 @@ def table(found: list[dict[str, Any]]) -> str:
         lines += ["", "What `wordgrad` found:", ""]
         lines += texts(runs["wordgrad"])
         if runs["nothing"]:
-            lines += ["What the doctor said before the labels that were dealt out anew were learned from:", ""]
+            lines += [
+                "Labels that are dealt out anew still show the answer's form: learning that is a true gain.",
+                "",
+                "What the doctor said before:",
+                "",
+            ]
             lines += [f"- seed {each['seed']}: {each['doctor']}" for each in runs["nothing"]]
             lines.append("")
         if runs["judge"]:
