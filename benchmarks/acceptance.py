@@ -76,6 +76,10 @@ Rows must be independent: rows of one customer or conversation go to one side to
 chance that a Beta(better + 1, worse + 1) lies above a half.
 It helps to decide on more data; it is not the claim.
 
+**How much better is it?** Only a large difference is a proof, so one that was proved is more often one of the lucky ones.
+`Decision.likely` is the difference less what this adds; the tables' over-optimism is what is left.
+Test rows need no such correction: they are met once, by what was accepted before.
+
 **Read the tables with care.** The other rules are our reading of what those tools describe, without their other parts.
 The race's margin and doubt were chosen on these landscapes, partly with the same seeds, so its figures are a little too good.
 Sealing costs gain: where good proposals exist and rows are few, the larger mean ends with more, and knows less.

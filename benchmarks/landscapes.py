@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from wordgrad.data.split import divide
-from wordgrad.statistics.claim import Claim, claim
-from wordgrad.statistics.pairs import paired
+from wordgrad.statistics.claim import Claim, claim, likely_gain
+from wordgrad.statistics.pairs import Pairs, paired
 from wordgrad.statistics.racing import Race
 
 BASE = 0.6
@@ -119,8 +119,9 @@ def ours(rng: random.Random, gain: Gain, validation: int, memorises: bool, share
         best = entrants[raced(rng, entrants, division.selection)[0]]
     if best is search.start:
         return search.ended(best, 0.0)
-    found = claimed(rng, search.start, best, division.confirmation)
-    return search.ended(best, found.difference) if found.proved else search.ended(search.start, 0.0)
+    pairs = compared(search.start, best, division.confirmation)
+    found = claim(pairs, rng=rng)
+    return search.ended(best, likely_gain(pairs, found)) if found.proved else search.ended(search.start, 0.0)
 
 
 def oracle(rng: random.Random, gain: Gain, validation: int, memorises: bool) -> Ended:  # noqa: FBT001
@@ -198,4 +199,9 @@ def raced(rng: random.Random, entrants: Sequence[Text], rows: Sequence[int]) -> 
 
 def claimed(rng: random.Random, start: Text, best: Text, rows: Sequence[int]) -> Claim:
     """The claim on some rows."""
-    return claim(paired([start.right[row] for row in rows], [best.right[row] for row in rows]), rng=rng)
+    return claim(compared(start, best, rows), rng=rng)
+
+
+def compared(start: Text, best: Text, rows: Sequence[int]) -> Pairs:
+    """Both texts' scores on some rows."""
+    return paired([start.right[row] for row in rows], [best.right[row] for row in rows])

@@ -397,18 +397,14 @@ rewrites too.
 `max_metric_calls`, which its last iteration may exceed; rewrites are free.
 TextGrad's script is a port of evaluation/prompt_optimization.py with `--run_validation`, around the package's own code
 (0.1.8); its limit of twelve steps is left out, and critics and rewrites are free.
-What they report: ours the difference on the sealed rows, where a text was proved to be better; the others the last
-mean on the validation rows less the start's.
+What they report: ours the likely gain (`Decision.likely`, the difference on the sealed rows less what being large enough
+for a proof adds), where a text was proved to be better; the others the last mean on the validation rows less the start's.
 
 **Where ours loses, and why.**
 Where gains are over the start, and so do not add up over steps, it ends 3.3 points below GEPA.
 Sealing costs most there: half of the truly better texts that searches ended with stay unproved.
 Its regret is the largest of the three where something can be gained, for the same reason: it had better texts than its
 peers, and could not prove them all.
-What it reports is 2.2 points too much where a text was kept: a difference that was large enough to be a proof is more
-often one of the lucky ones.
-Test rows, which these worlds leave out, measure the gain anew; without them the lower end of the difference is what to
-count on.
 """
 
 

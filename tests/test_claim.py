@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from scipy import stats
 
 from wordgrad.errors import UsageError
 from wordgrad.statistics.binomial import chance_of, heads_needed, upper_tail
-from wordgrad.statistics.claim import Claim, chance_better, claim
+from wordgrad.statistics.claim import Claim, chance_better, claim, likely_gain
 from wordgrad.statistics.guard import Guard, not_worse
 from wordgrad.statistics.pairs import Pairs, paired
 
@@ -91,6 +92,40 @@ def test_many_graded_scores_are_drawn() -> None:
 
     assert found.p == pytest.approx(upper_tail(40, 26), abs=0.006)  # three standard errors of 9,999 draws
     assert found == claim(paired(start, candidate), rng=rng())
+
+
+@pytest.mark.parametrize(("n", "gain"), [(50, 0.15), (100, 0.1), (100, 0.2), (200, 0.05), (200, 0.1)])
+def test_a_likely_gain_is_true_on_average(n: int, gain: float) -> None:
+    """Of what was proved: the difference is up to five points too large there, the likely gain two at most."""
+    draws = rng(n)
+    found: list[tuple[float, float]] = []
+    while len(found) < 400:
+        kinds = draws.choices([(0, 1), (1, 0), (1, 1)], [0.1 + gain / 2, 0.1 - gain / 2, 0.8], k=n)
+        pairs = paired([old for old, _ in kinds], [new for _, new in kinds])
+        proof = claim(pairs, rng=draws)
+        if proof.proved:
+            found.append((proof.difference, likely_gain(pairs, proof)))
+
+    assert abs(fmean(likely for _, likely in found) - gain) < 0.02
+    assert all(likely <= difference for difference, likely in found)
+
+
+def test_a_likely_gain_is_at_least_what_is_sure() -> None:
+    """In the metric's unit; without a proof, or where every row gains as much, it is the difference."""
+    barely, unproved, sure = (
+        paired(start, candidate, bounds=(0, 10))
+        for start, candidate in (
+            ([0] * 15 + [10] * 45, [10] * 15 + [0] * 5 + [10] * 40),
+            ([0] * 4 + [10] * 8, [10] * 4 + [0] * 4 + [10] * 4),
+            ([0] * 30, [10] * 30),
+        )
+    )
+    found = [claim(each, rng=rng()) for each in (barely, unproved, sure)]
+    likely = [likely_gain(pairs, each) for pairs, each in zip((barely, unproved, sure), found, strict=True)]
+
+    assert [each.proved for each in found] == [True, False, True]
+    assert found[0].low <= likely[0] < found[0].difference == pytest.approx(10 / 6)
+    assert likely[1:] == [0.0, 10.0]
 
 
 def test_a_claim_says_all() -> None:

@@ -76,7 +76,7 @@ def searched(visit: Visit) -> str:
     assert sum(each.calls for each in result.record.spent) == visit.calls
     return visit.ended(
         result.values["prompt"],
-        decision.claim.difference if decision is not None and result.accepted else 0.0,
+        decision.likely if decision is not None and result.accepted else 0.0,
         low=decision.claim.low if decision is not None else None,
         found=named(outcome.found["prompt"]),
         steps=sum(each.lead is not None for each in outcome.search.steps),

@@ -73,6 +73,7 @@ def decided(decision: Decision, scale: Scale) -> dict[str, object]:
         "by_judge": decision.by_judge,
         "words": decision.words,
         **_claimed(decision.claim, scale),
+        "likely": decision.likely,
         "alpha": decision.claim.alpha,
         "unjudged": decision.unjudged,
         "chance": decision.chance,

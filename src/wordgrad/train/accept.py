@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from wordgrad.errors import UsageError
 from wordgrad.statistics.binomial import heads_needed, upper_tail
-from wordgrad.statistics.claim import Claim, chance_better, claim
+from wordgrad.statistics.claim import Claim, chance_better, claim, likely_gain
 from wordgrad.statistics.guard import Guard, not_worse
 from wordgrad.statistics.pairs import Pairs, checked_share
 from wordgrad.statistics.power import disagreements_needed
@@ -85,6 +85,8 @@ class Decision:
     claim: Claim
     chance: float
     """How likely the candidate is the better one, by these rows alone."""
+    likely: float
+    """What the difference likely is, in the metric's unit: less than the claim's where that was proved."""
     needed: int | None
     """More rows on which the two disagree that would likely decide; None where it is decided, or none would."""
     guardrails: Mapping[str, Kept] = field(default_factory=dict)
@@ -184,6 +186,7 @@ def decide(
         rule=acceptance.rule,
         claim=found,
         chance=chance_better(pairs, rng=rng),
+        likely=likely_gain(pairs, found),
         needed=disagreements_needed(found.better, found.worse, alpha=alpha) if undecided else None,
         guardrails={name: _kept(each, acceptance, rng) for name, each in guardrails.items()},
         unjudged=0 if by_judge else _unjudged(pairs, alpha),
