@@ -41,6 +41,8 @@ test: lint weights
 
 bench: weights
 	$(BIN)/python benchmarks/results.py
+	$(BIN)/python benchmarks/worlds.py
+	$(BIN)/python benchmarks/costs.py
 
 # The reference pages; what is in docs/ is plain Markdown.
 docs: $(STAMP)

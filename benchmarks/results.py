@@ -1,4 +1,4 @@
-"""All figures beside the peers, anew: `make bench` writes RESULTS.md.
+"""All figures of speed and size beside the peers, anew: `make bench` writes RESULTS.md.
 
 About half an hour on two cores, after each peer was installed in an environment of its own. What the ticket examples
 gain is measured apart, by examples.py, in hours.

@@ -668,31 +668,35 @@ def test_an_afit_that_never_began_changes_nothing() -> None:
     assert (prompt.value, engine.history) == (START, ())
 
 
+class Paused(Pupil):
+    """Waits in its first step until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def said(self, request: Request) -> Any:
+        if request.purpose == "backward":
+            self.begun.set()
+            self.go_on.wait(LIMIT_S)
+        return super().said(request)
+
+
 def test_an_afit_that_plain_asyncio_cancels_is_waited_for() -> None:
     """Again and again, as an impatient user does: what is written afterwards stays."""
     import asyncio  # noqa: TID251 - a task of the user's own
 
-    begun, go_on = threading.Event(), threading.Event()
-
-    class Slow(Pupil):
-        """Waits in its first step."""
-
-        def said(self, request: Request) -> Any:
-            if request.purpose == "backward":
-                begun.set()
-                go_on.wait(LIMIT_S)
-            return super().said(request)
-
-    prompt, training = trainer(Slow())
+    engine = Paused()
+    prompt, training = trainer(engine)
 
     async def main() -> bool:
         task = asyncio.create_task(training.afit(TRAIN, VALIDATION, TEST))
-        await anyio.to_thread.run_sync(begun.wait, LIMIT_S)
+        await anyio.to_thread.run_sync(engine.begun.wait, LIMIT_S)
         for _ in range(3):
             task.cancel()
             await anyio.sleep(0.01)
         waiting = not task.done()
-        go_on.set()
+        engine.go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await task
         prompt.value = "mine"
@@ -704,26 +708,15 @@ def test_an_afit_that_plain_asyncio_cancels_is_waited_for() -> None:
 
 def test_a_cancelled_afit_stops_paying(tmp_path: Path) -> None:
     """The calls end, and the start's text is in the variable again."""
-    started, cancelled = threading.Event(), threading.Event()
-
-    class Slow(Pupil):
-        """Answers the test rows, then waits."""
-
-        def said(self, request: Request) -> Any:
-            if request.purpose == "backward":
-                started.set()
-                cancelled.wait(LIMIT_S)
-            return super().said(request)
-
-    engine, store = Slow(), tmp_path / "runs.db"
+    engine, store = Paused(), tmp_path / "runs.db"
     prompt, training = trainer(engine)
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(partial(training.afit, TRAIN, VALIDATION, TEST, store=store))
-            await anyio.to_thread.run_sync(started.wait, LIMIT_S)
+            await anyio.to_thread.run_sync(engine.begun.wait, LIMIT_S)
             group.cancel_scope.cancel()
-            cancelled.set()
+            engine.go_on.set()
 
     anyio.run(main)
     prompt.value = "mine"
