@@ -12,6 +12,7 @@ import sys
 import textwrap
 import threading
 import weakref
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -620,6 +621,21 @@ def test_a_store_damaged_inside_is_refused(store: Path) -> None:
 
     with pytest.raises(wg.StoreError, match=r"runs\.db.*damaged"):
         wg.Run(store, resume=run.id)
+
+
+def test_a_store_of_before_is_read_and_gone_on_with(store: Path) -> None:
+    """What had no name for who asked has none; its replies are found, and new calls have one."""
+    with wg.Run(store) as run:
+        _ = ask(echo(), "hello").value
+    with closing(sqlite3.connect(store)) as connection:
+        connection.executescript("ALTER TABLE attempts DROP COLUMN node; PRAGMA user_version = 1;")
+
+    with wg.Run(store, resume=run.id) as again:
+        assert ask(echo(), "hello").value == "hello!"
+        assert ask(echo(), "more").value == "more!"
+        spent = again.found().spent
+
+    assert [(each.node, each.calls) for each in spent] == [("", 1), ("reply of the model", 1)]
 
 
 def test_a_newer_schema_is_refused(store: Path) -> None:

@@ -69,6 +69,8 @@ class Request:
     purpose: Purpose = "forward"
     template: str = ""
     """sha256 of the prompt template that made the messages; "" where a user's own text did."""
+    node: str = ""
+    """Who asks: the role of the call's output, also of its critic; of a rewrite the parameter's name. Not sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ class Result:
     outcome: Outcome
     """All numbers: the search's steps, the scores on test rows."""
     record: Record
-    """What is kept of the run: steps, versions of each text, what it took by purpose and model."""
+    """What is kept of the run: steps, versions of each text, what it took by purpose, node and model."""
     usage: Totals
 
     @property

@@ -25,7 +25,7 @@ def keyed(engine: Engine, request: Request) -> Keyed:
 def request_key(engine: Engine, request: Request) -> str:
     """sha256 of the canonical request: engine, endpoint, model, messages, sampling, schema and sample index.
 
-    The time limit, the purpose and the template's hash are not part of it: they change no reply.
+    The time limit, the purpose, the template's hash and the node are not part of it: they change no reply.
     """
     return request.key if isinstance(request, Keyed) else _key(engine, request)
 

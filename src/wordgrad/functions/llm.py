@@ -62,7 +62,8 @@ class Chat(Function):
 
     async def forward(self, node: Node, inputs: tuple[Result, ...]) -> Result:
         """Send the conversation. A cut or refused text reply is a value; a cut structured one is an error."""
-        request = Request(messages=await self._messages(inputs), sampling=self.options, sample=(self.sample,))
+        messages = await self._messages(inputs)
+        request = Request(messages=messages, sampling=self.options, sample=(self.sample,), node=node.role)
         engine = wrapped(self.engine)
         if self.schema is None:
             completion = await engine.complete(request)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from wordgrad import context, dispatch, prompts
 from wordgrad.core.backward import Trace
-from wordgrad.core.function import Context, Feedback
+from wordgrad.core.function import Context, Feedback, Node
 from wordgrad.core.gradient import Gradient
 from wordgrad.core.text import merged
 from wordgrad.core.value import text_form
@@ -54,7 +54,7 @@ class PerNode:
             return prompts.critic_node(step, _judged(ctx, limits), requests=_requests(ctx, grads, limits))
 
         asked = [slot for slot, needed in enumerate(ctx.needs_input_grad) if needed]
-        said = await _verdicts(prompt, asked, self.options)
+        said = await _verdicts(prompt, asked, self.options, node=ctx.node)
         if said is None:
             return _passed_on(ctx, grads)
         shown = _texts(ctx)
@@ -91,7 +91,7 @@ class PerEdge:
                 step, judged = _step(ctx, limits, asked=slot), _judged(ctx, limits)
                 return prompts.critic_edge(step, judged, asked=_label(slot), requests=_requests(ctx, grads, limits))
 
-            reply = await _asked(prompt, Verdict, self.options)
+            reply = await _asked(prompt, Verdict, self.options, node=ctx.node)
             return merged(grads) if reply is None else _gradient([reply], _texts(ctx))
 
         return await dispatch.together([partial(one, slot) for slot in range(len(ctx.needs_input_grad))])
@@ -124,7 +124,7 @@ class Fused:
             steps = [_step(contexts[place], limits, ranks=ranks) for place in places]
             return prompts.critic_trace(steps, _judged(contexts[-1], limits), left_out=len(contexts) - len(places))
 
-        said = await _verdicts(prompt, range(len(trace.leaves)), self.options)
+        said = await _verdicts(prompt, range(len(trace.leaves)), self.options, node=contexts[-1].node)
         shown = [text for ctx in contexts for text in _texts(ctx)]
         for rank, leaf in enumerate(trace.leaves):
             made = Gradient(text=trace.feedback) if said is None else _gradient(said.get(rank, ()), shown)
@@ -187,11 +187,13 @@ def _requests(ctx: Context, grads: Sequence[Gradient], limits: Limits) -> list[s
     return [limits.text(wanted)] if wanted else []
 
 
-async def _asked(make: Callable[[Limits], Prompt], form: type[Reply], options: Sampling) -> Reply | None:
+async def _asked(make: Callable[[Limits], Prompt], form: type[Reply], options: Sampling, *, node: Node) -> Reply | None:
     """The critic's reply; None where neither it nor its repair could be read."""
     engine = resolve(None)
     prompt = prompts.fitted(make, chars=_CHARS_SHOWN, engine=engine, sampling=options, form=form)
-    request = Request(messages=prompt.messages, template=prompt.template, sampling=options, purpose="backward")
+    request = Request(
+        messages=prompt.messages, template=prompt.template, sampling=options, purpose="backward", node=node.role
+    )
     try:
         reply, _ = await ask(wrapped(engine), request, form)
     except UnreadableReply:
@@ -200,10 +202,10 @@ async def _asked(make: Callable[[Limits], Prompt], form: type[Reply], options: S
 
 
 async def _verdicts(
-    make: Callable[[Limits], Prompt], asked: Sequence[int], options: Sampling
+    make: Callable[[Limits], Prompt], asked: Sequence[int], options: Sampling, *, node: Node
 ) -> Mapping[int, Sequence[Verdict]] | None:
     """The critic's verdicts on each part that it was asked about; None where it has none on any of them."""
-    reply = await _asked(make, prompts.NodeReply, options)
+    reply = await _asked(make, prompts.NodeReply, options, node=node)
     if reply is None:
         return None
     said = {slot: [verdict for verdict in reply.parts if verdict.part == _label(slot)] for slot in asked}

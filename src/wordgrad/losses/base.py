@@ -129,13 +129,13 @@ class Loss(ABC):
 def judgement(
     loss: Loss, output: object, target: object, *, context: object, example: Hashable | None, name: str | None = None
 ) -> Variable:
-    """The call of a loss; its objective under a `name` is kept apart even from one in the same words."""
+    """The call of a loss; under a `name` it and its objective are kept apart, even from one in the same words."""
     known = {role: each for role, each in (("target", target), ("context", context)) if each is not None}
     # Targets and contexts are read, never blamed.
     read = [each.detach() if isinstance(each, Variable) else each for each in known.values()]
     objective = loss.objective if name is None else f"{name}: {loss.objective}"
     judged = Judgement(loss.bound(), list(known), objective).apply(
-        output, *read, roles=["output", *known], role_description=f"judgement by {loss.name}", example=example
+        output, *read, roles=["output", *known], role_description=f"judgement by {name or loss.name}", example=example
     )
     judged.name = name
     return judged

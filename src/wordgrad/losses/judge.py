@@ -41,8 +41,16 @@ class _Judge(Loss):
         bound.engine = resolve(self.engine)
         return bound
 
-    def request(self, case: Case, template: Callable[..., Prompt], form: type[BaseModel] | None = None) -> Request:
-        """What the judge is asked; of texts that its context cannot hold it is shown the start and the end."""
+    def request(self, make: Callable[[Limits], Prompt], node: Node, *, form: type[BaseModel] | None = None) -> Request:
+        """What the judge is asked, with as much of the texts as its context holds."""
+        engine = resolve(self.engine)
+        made = prompts.fitted(make, chars=_CHARS_SHOWN, engine=engine, sampling=self.options, form=form)
+        return Request(
+            messages=made.messages, template=made.template, sampling=self.options, purpose="judge", node=node.role
+        )
+
+    def shown(self, case: Case, template: Callable[..., Prompt]) -> Callable[[Limits], Prompt]:
+        """One output, and what is known of it; of texts that are too long the judge sees the start and the end."""
 
         def prompt(limits: Limits) -> Prompt:
             return template(
@@ -53,9 +61,7 @@ class _Judge(Loss):
                 finish=case.finish,
             )
 
-        engine = resolve(self.engine)
-        made = prompts.fitted(prompt, chars=_CHARS_SHOWN, engine=engine, sampling=self.options, form=form)
-        return Request(messages=made.messages, template=made.template, sampling=self.options, purpose="judge")
+        return prompt
 
 
 class TextLoss(_Judge):
@@ -84,7 +90,7 @@ class TextLoss(_Judge):
         Raises:
             EngineError: The judge refused, or its critique was cut off at its length limit.
         """
-        engine, request = resolve(self.engine), self.request(case, prompts.judge_text)
+        engine, request = resolve(self.engine), self.request(self.shown(case, prompts.judge_text), node)
         completion = await wrapped(engine).complete(request)
         if completion.finish != "stop" or not completion.text.strip():
             raise EngineError(
@@ -130,7 +136,8 @@ class JudgeLoss(_Judge):
 
     async def judge(self, case: Case, node: Node) -> Result:
         """The score and the critique; no score where neither the judge's reply nor its repair is a verdict."""
-        engine, request = resolve(self.engine), self.request(case, prompts.judge_score, _Verdict)
+        engine = resolve(self.engine)
+        request = self.request(self.shown(case, prompts.judge_score), node, form=_Verdict)
         try:
             verdict, calls = await ask(wrapped(engine), request, _Verdict)
         except UnreadableReply as error:
@@ -189,11 +196,9 @@ class PairwiseLoss(_Judge):
                 context=limits.text(_shown(case.context)),
             )
 
-        engine = resolve(self.engine)
-        made = prompts.fitted(prompt, chars=_CHARS_SHOWN, engine=engine, sampling=self.options, form=_Preference)
-        request = Request(messages=made.messages, template=made.template, sampling=self.options, purpose="judge")
         try:
-            said, calls = await ask(wrapped(engine), request, _Preference)
+            request = self.request(prompt, node, form=_Preference)
+            said, calls = await ask(wrapped(resolve(self.engine)), request, _Preference)
         except UnreadableReply as error:
             return self.judged(f"{error}", None)
         scores = {"neither": 0.5, "first": float(first == output), "second": float(second == output)}

@@ -215,6 +215,7 @@ def _request(job: Job, prompt: Prompt, form: type[BaseModel] | None, *, sample: 
         schema=prompts.schema_of(form) if form and job.engine.capabilities.schema else None,
         sample=sample,
         purpose="optimize",
+        node=job.name,
     )
 
 

@@ -146,9 +146,9 @@ class RunLedger:
 
         def change(connection: sqlite3.Connection) -> int:
             copied = connection.execute(
-                f"INSERT INTO attempts (run, shared, sent_at, run_s, {columns}) "  # noqa: S608 - constants
-                f"SELECT ?, 1, ?, ?, {columns} FROM attempts WHERE id = ?",
-                (self.run, time.time(), self.seconds(), found[0]["id"]),
+                f"INSERT INTO attempts (run, shared, sent_at, run_s, node, {columns}) "  # noqa: S608 - constants
+                f"SELECT ?, 1, ?, ?, ?, {columns} FROM attempts WHERE id = ?",
+                (self.run, time.time(), self.seconds(), request.node, found[0]["id"]),
             )
             assert copied.lastrowid is not None
             return copied.lastrowid
@@ -158,12 +158,13 @@ class RunLedger:
 
     async def sent(self, engine: Engine, request: Request, key: str) -> int:
         text = json.dumps(body(request))
-        values = (engine.name, request.purpose, json.dumps(request.sample), request.template)
+        values = (engine.name, request.purpose, request.node, json.dumps(request.sample), request.template)
 
         def change(connection: sqlite3.Connection) -> int:
             cursor = connection.execute(
-                "INSERT INTO attempts (run, key, engine, purpose, sample, template, request, state, sent_at, run_s) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, 'sent', ?, ?)",
+                "INSERT INTO attempts "
+                "(run, key, engine, purpose, node, sample, template, request, sent_at, run_s, state) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'sent')",
                 (self.run, key, *values, keep(connection, text), time.time(), self.seconds()),
             )
             assert cursor.lastrowid is not None

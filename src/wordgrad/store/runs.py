@@ -34,10 +34,12 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What one kind of call took."""
+    """What the calls of one node for one purpose took."""
 
     purpose: str
     """forward, backward, optimize, judge or preflight."""
+    node: str
+    """Whose calls: the role of what was computed, judged or criticised; where a text was rewritten, its name."""
     model: str
     calls: int
     """Attempts, those that failed included."""
@@ -59,7 +61,7 @@ class Record:
     calls: list[int]
     """Calls made until the end of each step."""
     spent: list[Spent]
-    """By purpose and model, in the order of their first calls."""
+    """By purpose, node and model, in the order of their first calls."""
 
 
 def default_path() -> Path:
@@ -215,13 +217,13 @@ def record(database: Database, run: str) -> Record:
 
 
 def spent(database: Database, run: str) -> list[Spent]:
-    """What a run's calls took, by purpose and model, in the order of the first calls."""
+    """What a run's calls took, by purpose, node and model, in the order of the first calls."""
     rows = database.read(
-        "SELECT purpose, coalesce(max(model), max(engine)) AS model, count(*) AS calls, "
+        "SELECT purpose, node, coalesce(max(model), max(engine)) AS model, count(*) AS calls, "
         "sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, "
         "CASE WHEN count(*) FILTER (WHERE state = 'done' AND cost_usd IS NULL) THEN NULL "
         "ELSE coalesce(sum(cost_usd), 0.0) END AS cost_usd "
-        "FROM attempts WHERE run = ? AND NOT shared GROUP BY purpose, engine ORDER BY min(id)",
+        "FROM attempts WHERE run = ? AND NOT shared GROUP BY purpose, node, engine ORDER BY min(id)",
         run,
     )
     return [Spent(**dict(zip(each.keys(), each, strict=True))) for each in rows]

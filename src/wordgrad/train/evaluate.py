@@ -14,7 +14,7 @@ from wordgrad.core.variable import Variable, abandon
 from wordgrad.data.rows import Row
 from wordgrad.data.split import connected, identity, unit
 from wordgrad.errors import NodeError, UsageError, WordgradError
-from wordgrad.losses.base import Loss, Scale
+from wordgrad.losses.base import Loss, Scale, judgement
 from wordgrad.losses.metric import Metric, MetricLoss
 from wordgrad.statistics.pairs import Pairs, paired
 from wordgrad.train.accept import Guarded
@@ -187,7 +187,7 @@ class Task:
         Raises:
             Exception: As `settled`, or what the program itself raised.
         """
-        return [each.judgements[0] for each in self._started(rows, values, [], [None] * len(rows))]
+        return [each.judgements[0] for each in self._started(rows, values, {}, [None] * len(rows))]
 
     def scores(self, rows: Sequence[Row], values: Mapping[str, str], *, observer: Observer = unwatched) -> Scores:
         """Score the program on `rows` by the target, each answer by itself.
@@ -226,7 +226,7 @@ class Task:
             Exception: As `scores`.
         """
         guards = {name: each for name, each in self.guardrails.items() if each.hard or not hard}
-        losses = [each.loss for each in guards.values()]
+        losses = {name: each.loss for name, each in guards.items()}
         rivals: Sequence[Variable | None] = [None] * len(rows)
         started: list[_Started] = []
         try:
@@ -265,7 +265,7 @@ class Task:
         self,
         rows: Sequence[Row],
         values: Mapping[str, str] | None,
-        guards: Sequence[Loss],
+        guards: Mapping[str, Loss],
         rivals: Sequence[Variable | None],
     ) -> list[_Started]:
         """For each row the output and its judgements: by the target, or against its rival, then by the guardrails."""
@@ -279,7 +279,8 @@ class Task:
                     target = self.loss(output, wanted, **known)
                 else:
                     target = self.pairwise(output, rival, **known)
-                return _Started(output, [target, *(each(output, wanted, **known) for each in guards)])
+                others = [judgement(loss, output, wanted, name=name, **known) for name, loss in guards.items()]
+                return _Started(output, [target, *others])
 
             return _each(answer, rows, judged)
 
