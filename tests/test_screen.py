@@ -155,14 +155,15 @@ def test_a_step_in_markdown_cannot_leave_its_block() -> None:
         "### prompt",
         "",
         "`````text",
-        "[-Say-]{+Do+} it.{+",
-        "````",
-        "# no heading+}",
+        "[-Say-]{+Do+}¹ it.{+",
+        "````+}²{+",
+        "# no heading+}³",
         "`````",
         "",
         "### Feedback on prompt",
         "",
         "````text",
+        "In the words of no change:",
         "• a",
         "• ```",
         "• c",
@@ -239,8 +240,8 @@ def test_an_exported_run_has_its_steps(project: Project) -> None:
 
     assert f"# Run {run}\n" in out
     assert "## Step 1: a new text leads\n" in out
-    assert "### prompt\n\n```text\nSay it{+ in CAPITALS+}.\n```\n" in out
-    assert "### Feedback on prompt\n\n```text\n• Be exact.\n```\n" in out
+    assert "### prompt\n\n```text\nSay it{+ in CAPITALS+}¹.\n```\n" in out
+    assert "### Feedback on prompt\n\n```text\nIn the words of no change:\n• Be exact.\n```\n" in out
     assert "## Step 2: kept the present text\n" in out
     assert f"## prompt: end\n\n```text\n{BETTER}\n```\n" in out
 

@@ -16,6 +16,7 @@ import anyio.lowlevel
 import pytest
 
 import wordgrad as wg
+from engines import verdicts
 from project import BETTER, START, Pupil
 from stored import rows
 from wordgrad.testing import RuleEngine
@@ -758,7 +759,8 @@ def test_a_report_has_what_was_found(tmp_path: Path) -> None:
     assert "<ins>CAPITALS &lt;script&gt;" in page
     assert page.count("<svg") == 3
     assert re.search(r"<td>sealed validation</td><td>6</td><td>0.0%</td><td>100.0%</td><td>\+100.0 points</td>", page)
-    assert "| forward | fake | 42 |" in markdown
+    assert "| forward | reply of the model | fake | 42 |" in markdown
+    assert "<td>optimize</td><td>prompt</td><td>fake</td><td>2</td>" in page
     assert {each.purpose: each.calls for each in result.record.spent} == {
         "preflight": 1,
         "forward": 42,
@@ -766,6 +768,65 @@ def test_a_report_has_what_was_found(tmp_path: Path) -> None:
         "optimize": 2,
     }
     assert sum(each.calls for each in result.record.spent) == result.usage.calls
+
+
+def test_feedback_stands_at_the_change_that_it_asked_for(tmp_path: Path) -> None:
+    """Both are marked with its number."""
+
+    class Careful(Pupil):
+        """Its critics ask for what its rewrites say."""
+
+        def said(self, request: Request) -> Any:
+            return verdicts(request, P1="Use CAPITALS.") if request.purpose == "backward" else super().said(request)
+
+    _, training = trainer(Careful())
+    training.fit(TRAIN, VALIDATION).save(tmp_path)
+    markdown, page = ((tmp_path / f"report.{form}").read_text("utf-8") for form in ("md", "html"))
+
+    assert "Say it{+ in CAPITALS+}¹." in markdown
+    assert "Change 1:\n• Use CAPITALS.\n" in markdown
+    assert "<pre>Say it<ins> in CAPITALS</ins><sup>1</sup>." in page
+    assert "<p>Change 1:</p><ul><li>Use CAPITALS.</li></ul>" in page
+
+
+def test_totals_are_by_node_and_purpose() -> None:
+    """Each call of a chain, each critic, each judge and each text that is rewritten has its own."""
+
+    class Chain(Pupil):
+        """Judges too."""
+
+        def said(self, request: Request) -> Any:
+            return {"critique": "Fine.", "score": 1.0} if request.purpose == "judge" else super().said(request)
+
+    engine = Chain()
+    prompt = wg.Variable(START, "system prompt", requires_grad=True)
+
+    def program(variables: Mapping[str, wg.Variable], example: Mapping[str, Any]) -> wg.Variable:
+        draft = wg.llm_call("Repeat.", example["word"], engine=engine, role_description="draft")
+        return wg.llm_call(variables["prompt"], draft, engine=engine, role_description="answer")
+
+    polite = wg.Guardrail(wg.JudgeLoss("Be polite.", engine), margin=0.9)
+    plan = wg.Plan(steps=1, batch=4, candidates=2, critic=engine)
+    training = wg.Trainer(
+        program,
+        same,
+        variables={"prompt": prompt},
+        plan=plan,
+        input="word",
+        target="shout",
+        guardrails={"tone": polite},
+    )
+    spent = training.fit(TRAIN, VALIDATION).record.spent
+
+    assert [(each.purpose, each.node) for each in spent] == [
+        ("preflight", ""),
+        ("forward", "draft"),
+        ("forward", "answer"),
+        ("judge", "judgement by tone"),
+        ("backward", "answer"),
+        ("optimize", "prompt"),
+    ]
+    assert spent[1].calls < spent[2].calls
 
 
 def test_a_report_that_cannot_be_written_says_where(tmp_path: Path) -> None:

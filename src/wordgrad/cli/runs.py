@@ -6,6 +6,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -106,7 +107,8 @@ def export(
             raise UsageError(f"run {record.run.id} has no variable {variable!r}; it has {known}")
         sys.stdout.write(record.versions[variable][-1] + "\n")
     elif form == "json":
-        print_json({**_as_json(record.run), "versions": record.versions, "steps": record.steps})
+        found = {"versions": record.versions, "steps": record.steps, "spent": [asdict(each) for each in record.spent]}
+        print_json({**_as_json(record.run), **found})
     else:
         sys.stdout.write(report.markdown(record) if form == "md" else report.page(record))
 

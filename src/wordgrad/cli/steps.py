@@ -52,13 +52,10 @@ def _body(step: Record, *, colours: bool) -> Iterator[Text]:
 
 def changes(before: str, after: str, *, colours: bool) -> Text:
     """A diff: green is new and struck red is gone; without colours `{+new+}` and `[-gone-]`."""
-    text = Text()
-    for hunk in diff(before, after):
-        if colours:
-            text.append_text(visible(hunk.text, style=_STYLES[hunk.kind]))
-        else:
-            text.append_text(visible(hunk.marked))
-    return text
+    hunks = diff(before, after)
+    if not colours:
+        return visible("".join(each.marked for each in hunks))
+    return Text.assemble(*(visible(text, style=_STYLES[kind]) for each in hunks for kind, text in each.parts))
 
 
 def has_colours(console: Console) -> bool:

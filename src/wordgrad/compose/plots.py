@@ -12,7 +12,7 @@ _TOP = 20
 _HIGH = 180
 _BAR = 22
 _NAMES = 220
-_LONGEST = 34
+_LONGEST = 28
 """Characters of a name beside its bar."""
 
 
@@ -23,11 +23,14 @@ class Point(NamedTuple):
     y: float
     low: float
     high: float
+    before: float | None = None
+    """What it is compared with; None where that has no value."""
 
 
 def line(points: Sequence[Point]) -> str:
-    """Values over calls, from the lowest to the highest end of an interval; at least one point."""
-    least, most = min(each.low for each in points), max(each.high for each in points)
+    """Values over calls with their intervals, and as open circles what each is compared with; at least one point."""
+    heights = [height for each in points for height in (each.low, each.high, each.before) if height is not None]
+    least, most = min(heights), max(heights)
     last = max(each.x for each in points)
 
     def across(x: float) -> float:
@@ -44,6 +47,9 @@ def line(points: Sequence[Point]) -> str:
     for each in points:
         parts.append(_stroke(across(each.x), down(each.low), across(each.x), down(each.high), "main", width=2))
         parts.append(f'<circle cx="{across(each.x):.1f}" cy="{down(each.y):.1f}" r="4" fill="var(--main)"/>')
+        if each.before is not None:
+            circle = f'cx="{across(each.x):.1f}" cy="{down(each.before):.1f}" r="4" fill="none"'
+            parts.append(f'<circle {circle} stroke="var(--main)"/>')
         parts.append(_words(across(each.x), base + 18, f"{each.x:,.0f} calls", "middle"))
         parts.append(_words(across(each.x) - 8, down(each.y) - 6, f"{each.y:.3g}", "end"))
     path = " ".join(f"{across(each.x):.1f},{down(each.y):.1f}" for each in points)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import Any
 from wordgrad.compose.plots import Point, bars, line
 from wordgrad.errors import UsageError
 from wordgrad.store.runs import Record
-from wordgrad.train.diff import diff
+from wordgrad.train.diff import Hunk, by_sentence, causes, diff
 
 # A model's text must not move the cursor or clear the screen: control characters are shown as their pictures.
 _PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 _PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0x2426)
+
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+_SPENT = ("purpose", "node", "model", "calls", "tokens read", "written", "US$")
 
 _MARKUP = frozenset("\\`*_{}[]()<>#+!|~")
 
@@ -23,9 +28,11 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; } h3 { font-size: 1rem; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--soft); padding: .8rem; border-radius: 6px; }
+sup { color: var(--main); font-weight: 600; }
 ins { color: var(--new); text-decoration: none; font-weight: 600; } del { color: var(--gone); }
 table { border-collapse: collapse; } td, th { padding: .2rem .9rem .2rem 0; text-align: left; }
 td:nth-child(n+2), th:nth-child(n+2) { text-align: right; font-variant-numeric: tabular-nums; }
+.spent :is(td, th):nth-child(-n+3) { text-align: left; }
 .decision { border-left: 4px solid var(--main); padding: .2rem .9rem; background: var(--soft); }
 figure { margin: 1.5rem 0; } figcaption { font-weight: 600; } svg { max-width: 100%; height: auto; }
 svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
@@ -103,7 +110,7 @@ def markdown(record: Record) -> str:
     for name, values in record.versions.items():
         for title, text in (("start", values[0]), ("end", values[-1])):
             lines += [f"## {_cell(name)}: {title}", "", *fenced(text), ""]
-    lines += ["## What it took", "", "| | model | calls | tokens read | written | US$ |", "|---|---|---|---|---|---|"]
+    lines += ["## What it took", "", f"| {' | '.join(_SPENT)} |", f"|{'---|' * len(_SPENT)}"]
     lines += [f"| {' | '.join(map(_cell, each))} |" for each in _spending(record)]
     return "\n".join([*lines, ""])
 
@@ -111,12 +118,29 @@ def markdown(record: Record) -> str:
 def _step(step: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"## {_title(step)}", "", *fenced(step["reason"]))
     for name, before in step["before"].items():
+        hunks, feedback = by_sentence(diff(before, step["after"][name])), step["feedback"][name]
         if step["after"][name] != before:
-            marked = "".join(hunk.marked for hunk in diff(before, step["after"][name]))
-            yield from ("", f"### {_cell(name)}", "", *fenced(marked))
-        if step["feedback"][name]:
-            yield from ("", f"### Feedback on {_cell(name)}", "", *fenced(_listed(step["feedback"][name])))
+            marked = [f"{each.marked}{number.translate(_RAISED)}" for number, each in _numbered(hunks)]
+            yield from ("", f"### {_cell(name)}", "", *fenced("".join(marked)))
+        if feedback:
+            listed = "\n".join(f"{title}\n{_listed(texts)}" for title, texts in _causes(hunks, feedback))
+            yield from ("", f"### Feedback on {_cell(name)}", "", *fenced(listed))
     yield ""
+
+
+def _numbered(hunks: Sequence[Hunk]) -> Iterator[tuple[str, Hunk]]:
+    """Each hunk with its number, from 1; a last one that changes nothing has none."""
+    return ((str(number) if each.change else "", each) for number, each in enumerate(hunks, start=1))
+
+
+def _causes(hunks: Sequence[Hunk], feedback: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """All feedback, under what it is on."""
+    caused = causes(hunks, feedback)
+    yield from ((f"Change {number}:", texts) for number, texts in enumerate(caused, start=1) if texts)
+    known = {text for texts in caused for text in texts}
+    others = [text for text in feedback if text not in known]
+    if others:
+        yield "In the words of no change:", others
 
 
 def fenced(text: str) -> list[str]:
@@ -144,6 +168,7 @@ def _spending(record: Record) -> Iterator[tuple[str, ...]]:
         money = "unknown" if each.cost_usd is None else f"{each.cost_usd:,.4f}"
         yield (
             each.purpose,
+            pictured(each.node),
             pictured(each.model),
             f"{each.calls:,}",
             f"{each.input_tokens:,}",
@@ -217,44 +242,52 @@ def _row(cells: Sequence[str]) -> str:
 def _plots(record: Record) -> Iterator[str]:
     led = [(calls, each["lead"]) for calls, each in zip(record.calls, record.steps, strict=False) if each["lead"]]
     points = [
-        Point(x=calls, y=lead["candidate"], low=lead["low"], high=lead["high"])
+        Point(x=calls, y=lead["candidate"], low=lead["low"], high=lead["high"], before=lead["start"])
         for calls, lead in led
         if lead["candidate"] is not None
     ]
     if points:
         yield _figure(
-            "Score of each step's best text on selection rows, over calls, with 95 % intervals",
+            "Score of each step's best text on selection rows, over calls, with 95 % intervals (open: the text before)",
             line(points),
         )
     lengths = [
         (f"{name} {number}", len(text)) for name, texts in record.versions.items() for number, text in enumerate(texts)
     ]
     yield _figure("Length of each version, in characters", bars(lengths))
-    tokens = [(f"{each.purpose}, {each.model}", each.input_tokens + each.output_tokens) for each in record.spent]
+    tokens: Counter[str] = Counter()
+    for each in record.spent:
+        tokens[each.purpose] += each.input_tokens + each.output_tokens
     if tokens:
-        yield _figure("Tokens by purpose", bars(tokens))
-    head = "<tr><th></th><th>model</th><th>calls</th><th>tokens read</th><th>written</th><th>US$</th></tr>"
-    yield f"<table>{head}{''.join(map(_row, _spending(record)))}</table>"
+        yield _figure("Tokens by purpose", bars(list(tokens.items())))
+    head = "".join(f"<th>{name}</th>" for name in _SPENT)
+    yield f'<table class="spent"><tr>{head}</tr>{"".join(map(_row, _spending(record)))}</table>'
 
 
 def _stepped(step: Mapping[str, Any]) -> Iterator[str]:
     yield f"<h2>{_title(step)}</h2><p>{_text(step['reason'])}</p>"
     for name, before in step["before"].items():
+        hunks, feedback = by_sentence(diff(before, step["after"][name])), step["feedback"][name]
         if step["after"][name] != before:
-            yield f"<h3>{_text(name)}</h3><pre>{_changes(before, step['after'][name])}</pre>"
-        if step["feedback"][name]:
-            items = "".join(f"<li>{_text(each)}</li>" for each in step["feedback"][name])
-            yield f"<details open><summary>The feedback that caused it</summary><ul>{items}</ul></details>"
+            marked = [f"{_tagged(each)}<sup>{number}</sup>" for number, each in _numbered(hunks)]
+            yield f"<h3>{_text(name)}</h3><pre>{''.join(marked)}</pre>"
+        if feedback:
+            items = [
+                f"<p>{title}</p><ul>{''.join(f'<li>{_text(each)}</li>' for each in texts)}</ul>"
+                for title, texts in _causes(hunks, feedback)
+            ]
+            yield f"<details open><summary>Feedback on {_text(name)}</summary>{''.join(items)}</details>"
 
 
 def _texts(record: Record) -> Iterator[str]:
     for name, values in record.versions.items():
-        yield f"<h2>{_text(name)}: from start to end</h2><pre>{_changes(values[0], values[-1])}</pre>"
+        changed = "".join(map(_tagged, diff(values[0], values[-1])))
+        yield f"<h2>{_text(name)}: from start to end</h2><pre>{changed}</pre>"
 
 
-def _changes(before: str, after: str) -> str:
+def _tagged(hunk: Hunk) -> str:
     tags = {"same": "{}", "added": "<ins>{}</ins>", "removed": "<del>{}</del>"}
-    return "".join(tags[hunk.kind].format(_text(hunk.text)) for hunk in diff(before, after))
+    return "".join(tags[kind].format(_text(text)) for kind, text in hunk.parts)
 
 
 def _figure(caption: str, drawing: str) -> str:
