@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wordgrad.train.diff import Hunk, by_sentence, causes, diff
+from wordgrad.train.diff import Hunk, by_sentence, diff, placed
 
 
 def parts(before: str, after: str) -> list[tuple[str, str]]:
@@ -83,6 +83,8 @@ def test_a_hunk_is_a_place_where_texts_differ() -> None:
         ("Sort. Read it", "Ask; think", ["[-Sort.-]", "[- Read it-]{+Ask; think+}"]),
         ("请。", "请。说。写。", ["{+说。+}", "{+写。+}"]),
         ("Pi is 3.", "Pi is 3.14 or so.", ["{+14 or so.+}"]),
+        ("Use it:", "Use it: lists, e.g. of desks. Stop", ["{+ lists, e.g. of desks.+}", "{+ Stop+}"]),
+        ("Say", 'Say "stop." Then go', ['{+ "stop."+}', "{+ Then go+}"]),
     ],
 )
 def test_sentences_and_lines_are_hunks_of_their_own(before: str, after: str, changes: list[str]) -> None:
@@ -94,58 +96,86 @@ def test_sentences_and_lines_are_hunks_of_their_own(before: str, after: str, cha
     assert "".join(each.same + each.added for each in hunks) == after
 
 
-# ---- what asked for a change
+# ---- which feedback has the words of a change
 
 BEFORE = "Sort the ticket. Use the customer's own language. Reply with a desk."
-AFTER = "Sort the ticket by its main problem. Use the customer's own language. Reply with one lower-case word."
-MAIN, WORD = "Look at the main problem only.", "The reply must be a single lower-case word."
+AFTER = "Sort the ticket by its main problem. Use the customer's own language. Reply with exactly one lower-case word."
+
+
+def changed(before: str, after: str, *feedback: str) -> list[str | None]:
+    """For each piece of feedback the change that it stands at."""
+    hunks = by_sentence(diff(before, after))
+    return [None if place is None else hunks[place]._replace(same="").marked for place in placed(hunks, feedback)]
 
 
 def test_feedback_stands_at_the_change_that_has_its_words() -> None:
-    """Each piece at one change; in their own order."""
-    one = "One word."
+    """Each piece at one change, or at none."""
+    asked = ("The reply must be a single lower-case word.", "Look at the main problem only.", "Mind the customer.")
 
-    assert causes(diff(BEFORE, AFTER), [WORD, MAIN, one]) == [[MAIN], [WORD, one], []]
+    assert changed(BEFORE, AFTER, *asked) == [
+        "[-a desk-]{+exactly one lower-case word+}",
+        "{+ by its main problem+}",
+        None,
+    ]
 
 
 def test_what_went_is_found_by_its_words_too() -> None:
     """Feedback may ask for something to be taken away."""
-    hunks = diff("Be polite. Always add a greeting. Answer.", "Be polite. Answer.")
+    before, after = "Be polite. Always add a greeting. Answer.", "Be polite. Answer."
 
-    assert causes(hunks, ["The greeting is not wanted."]) == [["The greeting is not wanted."], []]
+    assert changed(before, after, "The greeting is not wanted.") == ["[-Always add a greeting. -]"]
 
 
-def test_feedback_in_other_words_stands_at_no_change() -> None:
-    """Words that the text has elsewhere too, or that only moved within a change, are no evidence."""
-    hunks = diff(BEFORE, AFTER)
-
-    assert causes(hunks, ["Mind the customer.", "Shipping!"]) == [[], [], []]
-    assert causes(diff("Name a desk", "A desk name"), ["Name it."]) == [[]]
+@pytest.mark.parametrize(
+    ("before", "after", "feedback"),
+    [
+        ("Say it.", "Say it to the user.", "The answer is wrong."),
+        ("Classify the ticket.", "Classify the ticket. Think before you answer.", "You said refund, it was billing."),
+        ("Sort it.", "Sort it. Don't explain.", "The desk wasn't right, it can't be billing."),
+        ("要約してください。", "日本語で要約してください。敬語を使う。", "日付がない"),
+        ("Name the desk. Be brief.", "Be brief. Name the desk.", "Name the desk."),
+        ("Sort it by desk. Be kind.", "Read it all. Reply by name.", "It is too long."),
+        ("Sort.", "Sort. Think of that.", "I believe that four more important reasons stand there."),
+        ("Sort.", "Sort. Think.", "!"),
+        ("Sort.", "Sort.", "Think."),
+    ],
+)
+def test_feedback_in_other_words_stands_at_no_change(before: str, after: str, feedback: str) -> None:
+    """Short words, words that only moved, and one long word of many are no evidence."""
+    assert changed(before, after, feedback) == [None]
 
 
 def test_a_rare_word_says_more_than_common_ones() -> None:
-    """All pieces speak of a reply in one word; the one that names the language is about the language."""
-    hunks = diff(
-        "Answer. Be kind, and mind the customer's time.", "Answer in German. Be kind, and mind the reply word."
-    )
-    common = "The reply word"
+    """All pieces speak of the reply's words; the one that names the language is about the language."""
+    before, after = "Answer. Be kind, and mind time.", "Answer in German. Be kind, and mind reply words."
 
-    assert causes(hunks, [f"{common} was German.", common, f"{common} is long."])[0] == [f"{common} was German."]
+    assert changed(before, after, "Reply words: German.", "Reply words!", "Reply words, please.") == [
+        "{+ in German+}",
+        "[-time-]{+reply words+}",
+        "[-time-]{+reply words+}",
+    ]
 
 
 def test_of_equal_changes_the_first_has_the_feedback() -> None:
     """A word that came in two places."""
-    hunks = diff("Answer now. Think for a long time before that.", "Answer exactly now. Think for a long time exactly.")
+    before, after = (
+        "Answer now. Think for a long time before that.",
+        "Answer exactly now. Think for a long time exactly.",
+    )
 
-    assert causes(hunks, ["Be exactly right."])[0] == ["Be exactly right."]
+    assert changed(before, after, "Be exactly right.") == ["{+ exactly+}"]
 
 
-@given(st.text(), st.text(), st.lists(st.text(), unique=True))
-def test_no_feedback_is_shown_twice(before: str, after: str, feedback: list[str]) -> None:
-    """Whatever the texts are."""
+_WORDS = st.lists(st.sampled_from(["Sort", "desk.", "Reply", "kindly.", "\n", "language", "German", "an", "言語"]))
+
+
+@given(_WORDS.map(" ".join), _WORDS.map(" ".join), st.lists(_WORDS.map(" ".join)))
+def test_feedback_stands_where_something_changed(before: str, after: str, feedback: list[str]) -> None:
+    """Whatever the texts are, and their sentences are still both texts."""
     hunks = by_sentence(diff(before, after))
-    found = causes(hunks, feedback)
+    places = placed(hunks, feedback)
 
-    assert len(found) == len(hunks)
-    assert sorted(each for texts in found for each in texts) == sorted({each for texts in found for each in texts})
-    assert not any(texts and not hunk.change for hunk, texts in zip(hunks, found, strict=True))
+    assert len(places) == len(feedback)
+    assert all(hunks[place].change for place in places if place is not None)
+    assert "".join(each.same + each.removed for each in hunks) == before
+    assert "".join(each.same + each.added for each in hunks) == after

@@ -638,6 +638,14 @@ def test_a_store_of_before_is_read_and_gone_on_with(store: Path) -> None:
     assert [(each.node, each.calls) for each in spent] == [("", 1), ("reply of the model", 1)]
 
 
+def test_a_role_that_no_encoding_can_carry_is_kept_as_its_escape(store: Path) -> None:
+    """It may be made of a row's text; the call and those after it are made."""
+    with wg.Run(store) as run:
+        assert [ask(echo(), text, role_description="to \ud800").value for text in ("a", "b")] == ["a!", "b!"]
+
+        assert [(each.node, each.calls) for each in run.found().spent] == [("to \\ud800", 2)]
+
+
 def test_a_newer_schema_is_refused(store: Path) -> None:
     """A store that a newer wordgrad wrote is not touched; the message says to upgrade."""
     with wg.Run(store):

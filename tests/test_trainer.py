@@ -758,6 +758,7 @@ def test_a_report_has_what_was_found(tmp_path: Path) -> None:
     assert "<script" not in page
     assert "<ins>CAPITALS &lt;script&gt;" in page
     assert page.count("<svg") == 3
+    assert page.count("<circle") == 2  # the text that leads, and open the one before
     assert re.search(r"<td>sealed validation</td><td>6</td><td>0.0%</td><td>100.0%</td><td>\+100.0 points</td>", page)
     assert "| forward | reply of the model | fake | 42 |" in markdown
     assert "<td>optimize</td><td>prompt</td><td>fake</td><td>2</td>" in page

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from wordgrad.compose.plots import Point, bars, line
 from wordgrad.errors import UsageError
 from wordgrad.store.runs import Record
-from wordgrad.train.diff import Hunk, by_sentence, causes, diff
+from wordgrad.train.diff import Hunk, by_sentence, diff, placed
 
 # A model's text must not move the cursor or clear the screen: control characters are shown as their pictures.
 _PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
@@ -117,30 +117,38 @@ def markdown(record: Record) -> str:
 
 def _step(step: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"## {_title(step)}", "", *fenced(step["reason"]))
-    for name, before in step["before"].items():
-        hunks, feedback = by_sentence(diff(before, step["after"][name])), step["feedback"][name]
-        if step["after"][name] != before:
-            marked = [f"{each.marked}{number.translate(_RAISED)}" for number, each in _numbered(hunks)]
+    for name, hunks, feedback in _changes(step):
+        if hunks:
+            marked = [f"{each.marked}{number.translate(_RAISED)}" for number, each in hunks]
             yield from ("", f"### {_cell(name)}", "", *fenced("".join(marked)))
         if feedback:
-            listed = "\n".join(f"{title}\n{_listed(texts)}" for title, texts in _causes(hunks, feedback))
+            listed = "\n".join(f"{title}\n{_listed(texts)}".lstrip() for title, texts in feedback)
             yield from ("", f"### Feedback on {_cell(name)}", "", *fenced(listed))
     yield ""
 
 
-def _numbered(hunks: Sequence[Hunk]) -> Iterator[tuple[str, Hunk]]:
-    """Each hunk with its number, from 1; a last one that changes nothing has none."""
-    return ((str(number) if each.change else "", each) for number, each in enumerate(hunks, start=1))
+class _Change(NamedTuple):
+    """What a step did to a variable."""
+
+    name: str
+    hunks: Sequence[tuple[str, Hunk]]
+    """Each with its number, from 1; a last one that changes nothing has none. Empty where the text stayed as it was."""
+    feedback: Sequence[tuple[str, Sequence[str]]]
+    """All of it, under a title that names the change whose words it has."""
 
 
-def _causes(hunks: Sequence[Hunk], feedback: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
-    """All feedback, under what it is on."""
-    caused = causes(hunks, feedback)
-    yield from ((f"Change {number}:", texts) for number, texts in enumerate(caused, start=1) if texts)
-    known = {text for texts in caused for text in texts}
-    others = [text for text in feedback if text not in known]
-    if others:
-        yield "In the words of no change:", others
+def _changes(step: Mapping[str, Any]) -> Iterator[_Change]:
+    for name, before in step["before"].items():
+        after, feedback = step["after"][name], step["feedback"][name]
+        hunks = [] if after == before else by_sentence(diff(before, after))
+        at: dict[int | None, list[str]] = {}
+        for text, place in zip(feedback, placed(hunks, feedback), strict=True):
+            at.setdefault(place, []).append(text)
+        titled = [(f"Change {place + 1}:", at[place]) for place in range(len(hunks)) if place in at]
+        if None in at:
+            titled.append(("In the words of no change:" if hunks else "", at[None]))
+        numbered = [(str(number) if each.change else "", each) for number, each in enumerate(hunks, start=1)]
+        yield _Change(name, numbered, titled)
 
 
 def fenced(text: str) -> list[str]:
@@ -156,11 +164,19 @@ def _cell(text: str) -> str:
 
 
 def _title(step: Mapping[str, Any]) -> str:
-    return f"Step {step['number']}: {'a new text leads' if step['accepted'] else 'kept the present text'}"
+    return f"Step {step['number']}: {ended(step)}"
+
+
+def ended(step: Mapping[str, Any]) -> str:
+    """How a step ended, in a few words."""
+    if not step["accepted"]:
+        return "kept the present text"
+    return "a shorter text leads" if step["compression"] else "a new text leads"
 
 
 def _listed(texts: Sequence[str]) -> str:
-    return "\n".join(f"• {each}" for each in texts)
+    """As a list; what a text has on further lines stands below its first, and cannot pass for an item of ours."""
+    return "\n".join(f"• {each}".replace("\n", "\n  ") for each in texts)
 
 
 def _spending(record: Record) -> Iterator[tuple[str, ...]]:
@@ -266,15 +282,14 @@ def _plots(record: Record) -> Iterator[str]:
 
 def _stepped(step: Mapping[str, Any]) -> Iterator[str]:
     yield f"<h2>{_title(step)}</h2><p>{_text(step['reason'])}</p>"
-    for name, before in step["before"].items():
-        hunks, feedback = by_sentence(diff(before, step["after"][name])), step["feedback"][name]
-        if step["after"][name] != before:
-            marked = [f"{_tagged(each)}<sup>{number}</sup>" for number, each in _numbered(hunks)]
+    for name, hunks, feedback in _changes(step):
+        if hunks:
+            marked = [f"{_tagged(each)}<sup>{number}</sup>" for number, each in hunks]
             yield f"<h3>{_text(name)}</h3><pre>{''.join(marked)}</pre>"
         if feedback:
             items = [
-                f"<p>{title}</p><ul>{''.join(f'<li>{_text(each)}</li>' for each in texts)}</ul>"
-                for title, texts in _causes(hunks, feedback)
+                f"{title and f'<p>{title}</p>'}<ul>{''.join(f'<li>{_text(each)}</li>' for each in texts)}</ul>"
+                for title, texts in feedback
             ]
             yield f"<details open><summary>Feedback on {_text(name)}</summary>{''.join(items)}</details>"
 

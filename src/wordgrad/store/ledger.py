@@ -148,7 +148,7 @@ class RunLedger:
             copied = connection.execute(
                 f"INSERT INTO attempts (run, shared, sent_at, run_s, node, {columns}) "  # noqa: S608 - constants
                 f"SELECT ?, 1, ?, ?, ?, {columns} FROM attempts WHERE id = ?",
-                (self.run, time.time(), self.seconds(), request.node, found[0]["id"]),
+                (self.run, time.time(), self.seconds(), _encodable(request.node), found[0]["id"]),
             )
             assert copied.lastrowid is not None
             return copied.lastrowid
@@ -158,7 +158,7 @@ class RunLedger:
 
     async def sent(self, engine: Engine, request: Request, key: str) -> int:
         text = json.dumps(body(request))
-        values = (engine.name, request.purpose, request.node, json.dumps(request.sample), request.template)
+        values = (engine.name, request.purpose, _encodable(request.node), json.dumps(request.sample), request.template)
 
         def change(connection: sqlite3.Connection) -> int:
             cursor = connection.execute(
@@ -319,6 +319,11 @@ class RunLedger:
             cost_usd=None if found["unpriced"] else found["cost"] or 0.0,
             seconds=self.seconds(),
         )
+
+
+def _encodable(name: str) -> str:
+    """A lone surrogate, which has no UTF-8 form, as its escape."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _place(index: Index) -> str:

@@ -39,7 +39,10 @@ class Spent:
     purpose: str
     """forward, backward, optimize, judge or preflight."""
     node: str
-    """Whose calls: the role of what was computed, judged or criticised; where a text was rewritten, its name."""
+    """Whose calls: the role of what was computed, judged or criticised; where a text was rewritten, its name.
+
+    "" where no node made them. A request that two nodes make is one call, of the node that made it first.
+    """
     model: str
     calls: int
     """Attempts, those that failed included."""

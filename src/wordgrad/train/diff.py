@@ -1,21 +1,33 @@
-"""What changed between two texts, in pieces that people can read, and what asked for it."""
+"""What changed between two texts, in pieces that people can read, and which feedback has its words."""
 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
+_SIGNS = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f"
+"""Of scripts without spaces."""
+
 # Words, runs of spaces, and single signs; a script without spaces goes sign by sign, else a whole line is one change.
-_PIECES = re.compile(
-    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f]|\w+?(?=[\u3040-\u30ff\u3400-\u9fff])|\w+|\s+|.",
-    re.DOTALL,
+_PIECES = re.compile(rf"[{_SIGNS}]|\w+?(?=[{_SIGNS}])|\w+|\s+|.", re.DOTALL)
+
+# Before a line, and after a sentence; neither "e.g. this" nor the "1." of a list ends one.
+_SENTENCES = re.compile(
+    r"(?<=\S)(?=\n)"
+    r"|(?<=[^\s\d][.!?])(?=[^\S\n]+[^\sa-z])"
+    r"|(?<=[.!?][\"')\u201d])(?=[^\S\n]+[^\sa-z])"
+    r"|(?<=[\u3002\uff01\uff1f])(?=[^\n])"
 )
 
-# Before a line, and after a sentence; the "1." of a list ends none.
-_SENTENCES = re.compile(r"(?<=\S)(?=\n)|(?<=[^\s\d][.!?])(?=[^\S\n])|(?<=[\u3002\uff01\uff1f])(?=[^\n])")
+# What tells something: words of more than three letters, an apostrophe inside included, and pairs of such signs.
+_LONG_WORDS = re.compile(rf"[^\W{_SIGNS}](?:[^\W{_SIGNS}]|['\u2019]){{2,}}[^\W{_SIGNS}]")
+_PAIRS = re.compile(rf"(?=([{_SIGNS}]{{2}}))")
+_ENOUGH = 0.25
+"""Of a piece of feedback's words, before a hunk has it."""
 
 Kind: TypeAlias = Literal["same", "removed", "added"]
 
@@ -92,28 +104,26 @@ def _sentences(hunk: Hunk) -> Iterator[Hunk]:
         yield Hunk("" if place else hunk.same, removed, added)
 
 
-def causes(hunks: Sequence[Hunk], feedback: Sequence[str]) -> list[list[str]]:
-    """For each hunk the feedback that asks for it, as far as shared words tell; what shares none is in no list.
+def placed(hunks: Sequence[Hunk], feedback: Sequence[str]) -> list[int | None]:
+    """For each piece of feedback the place of the hunk that has its words; None where none has a quarter of them.
 
-    A rewriter reads all feedback at once, and does not say which of it led to what. So each piece goes to the hunk that
-    has most of its words, the first of equals. Only words that a hunk brought or took away tell something, and one that
-    n pieces use counts 1 / n.
-
-    Args:
-        hunks: As `diff()` gives them.
-        feedback: Each piece once.
+    A rewriter reads all feedback at once, and does not say which of it led to what: shared words are all there is.
+    Words of up to three letters tell nothing, nor do those that stand in both texts. The hunk with most of a piece's
+    words has it, the first of equals; a word that n pieces use counts 1 / n.
     """
-    kept = set[str]().union(*(_words(each.same) for each in hunks))
-    changed = [(_words(each.removed) ^ _words(each.added)) - kept for each in hunks]
+    before = "".join(each.same + each.removed for each in hunks)
+    after = "".join(each.same + each.added for each in hunks)
+    both = _words(before) & _words(after)
+    changed = [(_words(each.removed) | _words(each.added)) - both for each in hunks]
     asked = [_words(each) for each in feedback]
     uses = Counter(word for words in asked for word in words)
-    found: list[list[str]] = [[] for _ in hunks]
-    for text, words in zip(feedback, asked, strict=True):
-        shared = [sum(1 / uses[word] for word in sorted(words & each)) for each in changed]
-        if any(shared):
-            found[shared.index(max(shared))].append(text)
-    return found
+
+    def place(words: set[str]) -> int | None:
+        best = max(range(len(hunks)), key=lambda each: math.fsum(1 / uses[word] for word in words & changed[each]))
+        return best if len(words & changed[best]) >= max(1, _ENOUGH * len(words)) else None
+
+    return [place(words) if hunks else None for words in asked]
 
 
 def _words(text: str) -> set[str]:
-    return {each.casefold() for each in pieces(text) if each[0].isalnum()}
+    return {each.casefold() for each in (*_LONG_WORDS.findall(text), *_PAIRS.findall(text))}
