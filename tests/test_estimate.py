@@ -191,6 +191,21 @@ def test_strategies_are_told_apart(project: Project, monkeypatch: pytest.MonkeyP
     assert (said[edge] - said[node], said[node] - said[fused]) == (6, 6)
 
 
+def test_surprises_add_by_their_squares(project: Project) -> None:
+    """The longest course takes 73 calls; 1.2 more are asked again; expected are 67.6: 67.6 + sqrt(5.4 ** 2 + 1.2 ** 2)."""
+    expected, bound = predicted(project)
+
+    assert (expected["calls"], bound["calls"]) == (68, 74)
+
+
+def test_a_compression_is_predicted(project: Project) -> None:
+    """At the end, if something is learned: its rewrites, and a race of them on six rows."""
+    before = predicted(project)
+    project.change("candidates = 2", "candidates = 2\ncompressions = 3")
+
+    assert [now["calls"] - old["calls"] for now, old in zip(predicted(project), before, strict=True)] == [21, 21]
+
+
 def test_a_perfect_look_does_not_rule_a_failure_out(project: Project) -> None:
     """One training row that fails is enough for a step, so the bound pays for one."""
     perfect(project)

@@ -121,6 +121,23 @@ def test_the_start_stays_though_it_was_judged_on_few_rows() -> None:
     assert race.winner == 0
 
 
+def test_an_incumbent_may_stand_anywhere() -> None:
+    """With ties the first leads; but being first excuses nobody from rows that it could not be judged on."""
+    race = Race(entrants=3, rows=40, rng=random.Random(0), block=40, incumbent=2)
+    race.tell([[1.0] * 19 + [None] * 21, [0.5] * 40, [0.5] * 40])
+    alone = Race(entrants=2, rows=40, rng=random.Random(0), block=40, incumbent=1)
+    alone.tell([[0.0] * 40, [1.0] * 19 + [None] * 21])
+
+    assert (race.winner, alone.winner) == (1, 1)
+
+
+@pytest.mark.parametrize("incumbent", [-1, 3])
+def test_an_incumbent_that_is_no_entrant_is_an_error(incumbent: int) -> None:
+    """Of three."""
+    with pytest.raises(UsageError, match=f"incumbent={incumbent}"):
+        Race(entrants=3, rows=40, rng=random.Random(0), incumbent=incumbent)
+
+
 def test_who_cannot_be_judged_does_not_win() -> None:
     """Errors everywhere: it is asked to the end, as an outage may pass; with all of them so, the first is left."""
     race, none = Race(entrants=3, rows=30, rng=rng()), Race(entrants=3, rows=30, rng=rng())

@@ -18,7 +18,14 @@ from wordgrad.train.config import Config
 from wordgrad.train.job import Job
 from wordgrad.train.search import Later
 
-_LATER = ("search.steps", "search.candidates", "search.momentum", "search.strategy", "accept.margin")
+_LATER = (
+    "search.steps",
+    "search.candidates",
+    "search.compressions",
+    "search.momentum",
+    "search.strategy",
+    "accept.margin",
+)
 """What may change between two steps."""
 
 
@@ -50,8 +57,10 @@ def branch_off(
     fixed = [key for key in branch.changes if key.startswith("variables.")]
     if fixed:
         raise UsageError(f"--set {fixed[0]}: a branch begins with the run's own texts; change the file, and run anew")
-    if branch.step > len(branch.record.steps) + 1:
-        raise UsageError(f"run {row.id} made {len(branch.record.steps)} steps: branch from one of them, or the next")
+    # A compression is what a search ends with: no step comes after it.
+    made = sum(not step["compression"] for step in branch.record.steps)
+    if branch.step > made + 1:
+        raise UsageError(f"run {row.id} made {made} steps: branch from one of them, or the next")
     if branch.step > 1:
         wrong = [key for key in branch.changes if key not in _LATER]
         if wrong:

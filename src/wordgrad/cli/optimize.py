@@ -193,7 +193,7 @@ def finish(
             summary(outcome, totals, console)
         if outcome.status == "budget":
             search = outcome.search
-            ended = f"the budget ended the search after {len(search.steps)} of {search.plan.steps} steps"
+            ended = f"the budget ended the search after {len(search.steps)} of {search.planned} steps"
             # What has met the sealed rows is the run's end: a second text may not meet them.
             more = "" if outcome.found != outcome.start else f". {_go_on(run_id, larger=True)}"
             console.print(f"{ended}{more}", highlight=False, markup=False)

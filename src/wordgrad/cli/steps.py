@@ -10,11 +10,11 @@ from rich.console import Console, Group
 from rich.panel import Panel
 from rich.text import Text
 
-from wordgrad.compose.report import pictured
+from wordgrad.compose.report import ended, pictured
 from wordgrad.train.diff import diff
 
 Record = Mapping[str, Any]
-"""What the store keeps of a step: number, accepted, reason, lead, and by variable the texts and the feedback."""
+"""What the store keeps of a step: number, compression, accepted, reason, lead; texts and feedback by variable."""
 
 _STYLES = {"same": "", "added": "green", "removed": "red strike"}
 _SHOWN = 3
@@ -26,7 +26,7 @@ def show(step: Record, console: Console) -> None:
     body = Text("\n").join(_body(step, colours=has_colours(console)))
     title = Text.assemble(
         f"step {step['number']}: ",
-        ("a new text leads", "green") if step["accepted"] else ("kept the present text", "yellow"),
+        (ended(step), "green" if step["accepted"] else "yellow"),
     )
     if console.is_terminal:
         console.print(Panel(body, title=title, title_align="left", border_style="bright_black"))

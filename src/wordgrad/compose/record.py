@@ -20,6 +20,7 @@ def recorded(step: Step) -> dict[str, Any]:
     """The step as the store keeps it; feedback with the most severe first, each text once."""
     return {
         "number": step.number,
+        "compression": step.compression,
         "accepted": step.accepted,
         "reason": step.reason,
         "lead": None if step.lead is None else asdict(step.lead),

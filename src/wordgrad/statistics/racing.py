@@ -59,7 +59,7 @@ class Race:
     first, and it stays where nothing is better.
 
     A row's mean among those in the race is taken off its scores first: who could not be judged on a hard row must not
-    gain by it. Who was judged on less than half as many rows as another does not overtake the first.
+    gain by it. Who was judged on less than half as many rows as another does not lead, unless it is the incumbent.
 
     Args:
         entrants: How many candidates; at least 1.
@@ -69,6 +69,7 @@ class Race:
         block: Rows between two decisions; a tenth of the rows, but at least 8, where None.
         margin: The gain that is not worth more scoring, as a share of the bounds' width.
         doubt: Standard errors by which a loser must be behind: smaller is cheaper, and more often wrong.
+        incumbent: The place of the text that is in use.
 
     Source:
         Birattari et al., "A racing algorithm for configuring metaheuristics", 2002. Differs: paired differences to the
@@ -82,6 +83,7 @@ class Race:
     block: int | None = None
     margin: float = 0.02
     doubt: float = 2.0
+    incumbent: int = 0
     _order: list[int] = field(init=False)
     _in_race: list[int] = field(init=False)
     _scores: list[list[float | None]] = field(init=False)
@@ -90,6 +92,8 @@ class Race:
     def __post_init__(self) -> None:
         if self.entrants < 1 or self.rows < 1 or (self.block is not None and self.block < 1):
             raise UsageError(f"a race of {self.entrants} on {self.rows} rows in blocks of {self.block}: give 1 or more")
+        if not 0 <= self.incumbent < self.entrants:
+            raise UsageError(f"incumbent={self.incumbent!r} is no place among {self.entrants} entrants")
         check_bounds(self.bounds)
         self._order = list(range(self.rows))
         self.rng.shuffle(self._order)
@@ -162,8 +166,7 @@ class Race:
         most = max(judged.values())
 
         def mean(entrant: int) -> float:
-            first = entrant == self._in_race[0]
-            if not judged[entrant] or (2 * judged[entrant] < most and not first):
+            if not judged[entrant] or (2 * judged[entrant] < most and entrant != self.incumbent):
                 return -math.inf
             known = math.fsum(each for each in centred[entrant] if each is not None)
             return round(known / judged[entrant], 9)  # equal sums in another order are still equal

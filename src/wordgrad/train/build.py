@@ -110,6 +110,7 @@ def plan_of(config: Config, *, critic: Engine | str | None, rewriter: Engine | s
         steps=search.steps,
         batch=search.batch,
         candidates=search.candidates,
+        compressions=search.compressions,
         momentum=search.momentum,
         strategy=_STRATEGIES[search.strategy](sampling(config.engines.backward)),
         critic=critic,

@@ -176,6 +176,8 @@ class Search(_Table):
     """Training rows that one step learns from."""
     candidates: int = Field(default=8, ge=1)
     """Rewrites that race against the present text."""
+    compressions: int = Field(default=0, ge=0)
+    """Rewrites at the end that say what was found in fewer words."""
     momentum: int = Field(default=0, ge=0)
     strategy: Literal["per_node", "per_edge", "fused"] = "per_node"
 

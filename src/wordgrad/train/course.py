@@ -30,7 +30,9 @@ class Course(NamedTuple):
     failing: float
     """Rows that critics are asked about."""
     steps: float
-    """Steps that rewrite."""
+    """Steps that learn."""
+    rewrites: float
+    """Candidates that they, and a compression, write."""
 
 
 def likely(job: Job, share: float) -> Course:
@@ -39,6 +41,7 @@ def likely(job: Job, share: float) -> Course:
     learns = 1 - (1 - share) ** (plan.steps * plan.batch)
     busy = [1 - (1 - each) ** plan.batch for each in (share, *[share / 2] * (plan.steps - 1))]
     race, rewriting = _race(len(job.division.selection)), sum(busy)
+    rewrites = rewriting * candidates + learns * plan.compressions
     opening, confirmation = _opening(job), len(job.division.confirmation)
     # A text that changed meets even those training rows anew that an earlier pass has shown.
     batches = learns * plan.steps * plan.batch + (1 - learns) * _batches(job)
@@ -46,12 +49,13 @@ def likely(job: Job, share: float) -> Course:
     return Course(
         scored=opening + batches,
         met=busy[0] * race + learns * kept,
-        longer=rewriting * candidates * race + learns * (confirmation + len(job.splits.test) / 2),
+        longer=rewrites * race + learns * (confirmation + len(job.splits.test) / 2),
         reported=learns * len(job.splits.test) / 2,
-        raced=(rewriting * candidates + busy[0]) * race,
+        raced=(rewrites + busy[0]) * race,
         sealed=learns * 2 * confirmation,
         failing=plan.batch * share * (1 + (plan.steps - 1) / 2),
         steps=rewriting,
+        rewrites=rewrites,
     )
 
 
@@ -60,7 +64,8 @@ def longest(job: Job, failing: int) -> Course:
     plan, selection, confirmation = job.plan, len(job.division.selection), len(job.division.confirmation)
     steps = min(plan.steps, failing)
     learns = min(1, steps)
-    raced = steps * job.optimizer.candidates * selection
+    rewrites = steps * job.optimizer.candidates + learns * plan.compressions
+    raced = rewrites * selection
     kept = confirmation if job.splits.test else 0
     return Course(
         scored=_opening(job) + plan.steps * plan.batch,
@@ -71,6 +76,7 @@ def longest(job: Job, failing: int) -> Course:
         sealed=learns * 2 * confirmation,
         failing=failing,
         steps=steps,
+        rewrites=rewrites,
     )
 
 

@@ -68,7 +68,7 @@ def estimated(job: Job, config: Config, engine_of: EngineOf) -> Estimate:
     plan, test = job.plan, len(job.splits.test)
     engines, own = config.engines, config.program is not None
     rows = distinct(job.splits.test or job.division.confirmation, job.task.input) + _learned(job)
-    most = (test or len(job.division.confirmation)) + plan.steps * job.step_rows + job.final_rows
+    most = (test or len(job.division.confirmation)) + job.search_rows + job.final_rows
     answer = 0 if own else engines.forward.max_tokens
     asked = _asked(job, engine_of(engines.backward if own else engines.forward))
     judged = _FIXED_TOKENS + asked + answer + _FEEDBACK_TOKENS
@@ -85,7 +85,7 @@ def estimated(job: Job, config: Config, engine_of: EngineOf) -> Estimate:
         _part(
             "rewrites",
             0,
-            2 * plan.steps * job.optimizer.candidates * len(job.task.program.parameters),
+            2 * (plan.steps * plan.candidates + plan.compressions) * len(job.task.program.parameters),
             records,
             engines.optimizer,
             engine_of(engines.optimizer),

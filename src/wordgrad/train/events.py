@@ -51,15 +51,17 @@ class Step:
 
     number: int
     """From 1."""
-    accepted: bool
-    """Whether the search goes on from `after`."""
-    reason: str
     before: Mapping[str, str]
     after: Mapping[str, str]
     """The best candidate's values, also where it was not accepted; `before` where there was none."""
     feedback: Mapping[str, tuple[Gradient, ...]]
     """The gradients on each variable."""
-    lead: Lead | None
+    compression: bool = False
+    """Whether shorter texts were asked for, and no row taught anything."""
+    accepted: bool = False
+    """Whether the search goes on from `after`."""
+    reason: str = ""
+    lead: Lead | None = None
     """Of the race; None where there was no candidate to race."""
 
 

@@ -77,9 +77,11 @@ class Job:
         self.acceptance.require_cases(self.cases)
 
     @property
-    def step_rows(self) -> int:
-        """Program runs of one step, at most."""
-        return self.plan.batch + (self.optimizer.candidates + 1) * len(self.division.selection)
+    def search_rows(self) -> int:
+        """Program runs of the search, at most."""
+        plan, texts = self.plan, 1 + self.plan.candidates
+        raced = plan.steps * texts + (plan.most_steps - plan.steps) * (1 + plan.compressions)
+        return plan.steps * plan.batch + raced * len(self.division.selection)
 
     @property
     def final_rows(self) -> int:
@@ -167,7 +169,7 @@ def run(
         train=job.splits.train,
         selection=job.division.selection,
         rng=random.Random(seed),  # noqa: S311 - a draw of rows, no secret
-        observer=_by_step(observer, (job.plan if later is None else later.plan).steps),
+        observer=_by_step(observer, (job.plan if later is None else later.plan).most_steps),
         affords=allowance.affords,
         last=None if ended is None else ended.steps,
         later=later,
@@ -186,7 +188,7 @@ def run(
         start=start,
         found=search.values,
         end=start,
-        status="done" if len(search.steps) == search.plan.steps else "budget",
+        status="done" if len(search.steps) == search.planned else "budget",
         test_start=test_start,
         test_end=test_start,
         spent=spent,

@@ -32,7 +32,7 @@ _AGAIN = 1.1
 
 
 class Spending(Protocol):
-    """What calls for one purpose took."""
+    """What the calls of one node for one purpose took."""
 
     @property
     def purpose(self) -> str:
@@ -92,14 +92,16 @@ def predicted(job: Job, found: Checkup, looks: Sequence[Sequence[Spending]]) -> 
     chain. A rewriter reads its prompt's fixed text, the present text and 30 tokens for each failing row; it writes the
     text and 100 tokens more, which a row then reads too. Nobody writes more than max_tokens.
 
-    Bound: so many training rows fail as in 95 % of draws, by what the looks allow, and as many steps as they can keep
-    busy rewrite. Races are scored to their end, and the new text is accepted. Critics and rewriters write twice as much
-    as the rule says, and every tenth is asked again. A row takes 1 / sqrt(rows looked at) more than was measured.
+    Bound: the longest course, and three surprises on it. So many training rows fail as in 95 % of draws, by what the
+    looks allow, as many steps rewrite as they can keep busy, races are scored to their end, and the new text is
+    accepted. Then critics and rewriters write twice as much as the rule says; every tenth is asked again; and a row
+    takes 1 / sqrt(rows looked at) more than was measured. What these four add to the expected has little in common, so
+    it adds by its squares. A rule, not a theorem: benchmarks/COSTS.md counts how often it holds.
 
     Args:
         job: What would be run.
         found: What the looks said.
-        looks: What both took, by purpose, in order; the first asked each engine once.
+        looks: What both took, by purpose and node; the first asked each engine once.
     """
     first, again = looks
     # What the run asks once as well: each engine, and a judge on known outputs.
@@ -107,15 +109,33 @@ def predicted(job: Job, found: Checkup, looks: Sequence[Sequence[Spending]]) -> 
     looked_at, failing = found.rows + found.unjudged, found.failing + found.flipped / 2
     share = failing / found.rows if found.rows else 1.0
     drawn = most_failing(failing, found.rows, job.plan.steps * job.plan.batch)
-    expected = _sum([once, _taken(job, again, looked_at, likely(job, share))])
-    bound = _sum([once, _taken(job, again, looked_at, longest(job, drawn), longer=_LONGER, again=_AGAIN)])
+
+    def taken(course: Course, **surprise: float) -> _Cost:
+        return _sum([once, _taken(job, again, looked_at, course, **surprise)])
+
+    expected, long = taken(likely(job, share)), longest(job, drawn)
+    surprises = [
+        taken(long, longer=_LONGER),
+        taken(long, again=_AGAIN),
+        taken(long, doubt=1 / math.sqrt(looked_at)),
+    ]
+    bound = _bound(expected, taken(long), surprises)
     return Prediction(
         calls=round(expected.calls),
         tokens=round(expected.tokens),
         usd=_known(expected.usd),
-        most_calls=math.ceil(max(expected.calls, bound.calls)),
-        most_tokens=math.ceil(max(expected.tokens, bound.tokens)),
-        most_usd=_known(max(expected.usd, bound.usd)),
+        most_calls=math.ceil(bound.calls),
+        most_tokens=math.ceil(bound.tokens),
+        most_usd=_known(bound.usd),
+    )
+
+
+def _bound(expected: _Cost, long: _Cost, surprises: Sequence[_Cost]) -> _Cost:
+    """What is expected, and by their squares what the longest course and each surprise on it take more."""
+    parts = zip(expected, long, *surprises, strict=True)
+    # The longest course is shorter than the expected one where the looks rule failures out.
+    return _Cost(
+        *(mean + math.hypot(max(end - mean, 0.0), *(each - end for each in more)) for mean, end, *more in parts)
     )
 
 
@@ -135,7 +155,14 @@ class _Cost(NamedTuple):
 
 
 def _taken(
-    job: Job, look: Sequence[Spending], rows: int, course: Course, *, longer: float = 1.0, again: float = 1.0
+    job: Job,
+    look: Sequence[Spending],
+    rows: int,
+    course: Course,
+    *,
+    longer: float = 1.0,
+    again: float = 1.0,
+    doubt: float = 0.0,
 ) -> _Cost:
     """What a course costs.
 
@@ -146,8 +173,8 @@ def _taken(
         course: What is done.
         longer: Times the tokens that the rules have a reply write.
         again: Calls for one reply of a critic or rewriter.
+        doubt: How much more a row takes than it took, as a share.
     """
-    doubt = 1 if longer == 1 else 1 + 1 / math.sqrt(rows)
     answers = _sum(_measured(each) for each in look if each.purpose == "forward").times(1 / rows)
     judge = _sum(map(_measured, _beside(look))).times(1 / rows)
     asked, judged = course.scored + course.met + course.longer, course.scored + course.longer
@@ -157,10 +184,10 @@ def _taken(
     grown, rewrite = _rewrites(job, course.failing / course.steps if course.steps else 0.0, longer)
     return _sum(
         [
-            _Cost(scoring.calls, doubt * scoring.tokens, doubt * scoring.usd),
+            _Cost(scoring.calls, (1 + doubt) * scoring.tokens, (1 + doubt) * scoring.usd),
             _Cost(0, grown, grown * _reading_usd(job, answers)).times(course.longer),
             _critics(job, look, answers, longer).times(again * course.failing),
-            rewrite.times(again * course.steps * job.optimizer.candidates),
+            rewrite.times(again * course.rewrites),
             *_guardrails(job, answers, course, longer),
         ]
     )
@@ -171,8 +198,9 @@ def _critics(job: Job, look: Sequence[Spending], answers: _Cost, longer: float) 
     strategy, loss, (critic, _) = job.plan.strategy, job.task.loss, job.plan.engines
     calls = max(1.0, answers.calls)
     edges = 2 * calls - 1
-    words = [each for each in look if each.purpose == "judge" and each.calls]
-    said = sum(each.output_tokens / each.calls for each in words) or _tokens(loss.objective) + _WORDS_TOKENS
+    judges = [each for each in look if each.purpose == "judge"]
+    words, verdicts = sum(each.output_tokens for each in judges), sum(each.calls for each in judges)
+    said = words / verdicts if words else _tokens(loss.objective) + _WORDS_TOKENS
     judged = Judged(objective=loss.objective, feedback="")
     step = Step(description="", parts=(Part(label="P1", role="system prompt", text=""),), output="")
     form: type[BaseModel] = NodeReply

@@ -42,19 +42,32 @@ class Plan:
     """Who writes the gradients; the default backward engine where None."""
     rewriter: str | Engine | None = None
     """Who rewrites; the critic where None."""
+    compressions: int = 0
+    """Rewrites at the end that say what was found in fewer words; one that does as well takes its place."""
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.candidates) < 1 or self.momentum < 0:
+        if min(self.steps, self.batch, self.candidates) < 1 or min(self.momentum, self.compressions) < 0:
             raise UsageError(
-                f"steps={self.steps!r}, batch={self.batch!r}, candidates={self.candidates!r}, "
-                f"momentum={self.momentum!r}: needed are >= 1, >= 1, >= 1 and >= 0"
+                f"steps={self.steps!r}, batch={self.batch!r}, candidates={self.candidates!r}: needed are >= 1; "
+                f"momentum={self.momentum!r}, compressions={self.compressions!r}: >= 0"
             )
+
+    @property
+    def most_steps(self) -> int:
+        """Steps of a search that has something to compress in the end."""
+        return self.steps + (self.compressions > 0)
 
     @property
     def engines(self) -> tuple[Engine, Engine]:
         """Who writes the gradients, and who rewrites."""
         critic = resolve(self.critic)
         return critic, critic if self.rewriter is None else resolve(self.rewriter)
+
+
+_FEWER_WORDS = (
+    "Say the same in fewer words. Keep every rule, name, form and example that an answer depends on; leave out what is "
+    "said twice, and what is not needed."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +112,8 @@ class Search:
     last: int | None = None
     later: Later | None = None
     steps: list[Step] = field(default_factory=list)
+    planned: int = 0
+    """Steps that the plan has, the compression included where there is something to compress."""
     _connected: bool = False
     """Whether a row has used a variable."""
     _unused: Sequence[Variable] = ()
@@ -110,15 +125,19 @@ class Search:
         Raises:
             GraphError: No row of any batch used a variable.
         """
-        batches = self._batches()
+        start, batches = self.values, self._batches()
         for number in itertools.count(1):
             if self.later is not None and number == self.later.step:
                 self._change(self.later)
-            if number > self.plan.steps or number - 1 == self.last or not self._affords(self._room):
+            self.planned = self.plan.steps
+            if number > self.plan.steps or not self._goes_on(self.plan.candidates, self.plan.batch):
                 break
-            step = self._step(number, next(batches))
-            self.steps.append(step)
-            self.observer(step)
+            self._made(self._step(number, next(batches)))
+        done = len(self.steps) == self.plan.steps
+        if done and self.plan.compressions and _length(self.values) > _length(start):
+            self.planned += 1
+            if self._goes_on(self.plan.compressions):
+                self._made(self._compressed(self.planned))
         if not self._connected:
             self._backward(self._unused)  # which says where the program leaves its variables out
         return self.values
@@ -128,11 +147,14 @@ class Search:
         self.optimizer.candidates = later.plan.candidates
         self.optimizer.history = self.optimizer.history.of(later.plan.momentum)
 
-    @property
-    def _room(self) -> int:
-        """Program runs that a step takes at least, if its batch teaches anything."""
-        first = (self.plan.candidates + 1) * block_of(len(self.selection))
-        return min(self.plan.batch, len(self.train)) + first
+    def _made(self, step: Step) -> None:
+        self.steps.append(step)
+        self.observer(step)
+
+    def _goes_on(self, candidates: int, batch: int = 0) -> bool:
+        """Whether the next step may be made: what it takes at least is a batch, and the first heat of a race."""
+        first = (candidates + 1) * block_of(len(self.selection))
+        return len(self.steps) != self.last and self._affords(min(batch, len(self.train)) + first)
 
     def _affords(self, rows: int) -> bool:
         paid_for = self.later is not None and len(self.steps) + 1 < self.later.step
@@ -154,9 +176,9 @@ class Search:
 
     def _step(self, number: int, batch: Sequence[Row]) -> Step:
         before = self.values
-        feedback = self._learn(batch)
-        step = Step(number=number, accepted=False, reason="", before=before, after=before, feedback=feedback, lead=None)
-        if not any(feedback.values()):
+        self._learn(batch)
+        step = Step(number=number, before=before, after=before, feedback=self._feedback)
+        if not any(step.feedback.values()):
             rows = "no row of the batch uses a variable" if self._unused else "every row of the batch passed"
             return replace(step, reason=f"{rows}: nothing to learn")
         self.observer(Phase("rewriting", 1))
@@ -165,24 +187,54 @@ class Search:
         if not candidates:
             reasons = dict.fromkeys(reason for each in proposals for reason in each.reasons)
             return replace(step, reason="no usable rewrite: " + ("; ".join(reasons) or "all equal the present text"))
-        texts = [before, *({**before, **each.values} for each in candidates)]
-        race = self._race(texts)
+        return self._raced(step, candidates)
+
+    def _compressed(self, number: int) -> Step:
+        """A step that no row teaches: all variables are asked to say the same in fewer words."""
+        before = self.values
+        self.optimizer.zero_grad()
+        for each in self.task.program.parameters.values():
+            each.accumulate_grad(_FEWER_WORDS)
+        self.optimizer.candidates = self.plan.compressions
+        step = Step(number=number, before=before, after=before, feedback=self._feedback, compression=True)
+        self.observer(Phase("compressing", 1))
+        rewrites = self._distinct(self.optimizer.propose(), before)
+        shorter = [each for each in rewrites if _length({**before, **each.values}) < _length(before)]
+        if not shorter:
+            return replace(step, reason="no usable rewrite is shorter than the present text")
+        return self._raced(step, sorted(shorter, key=lambda each: _length({**before, **each.values})))
+
+    @property
+    def _feedback(self) -> Mapping[str, tuple[Gradient, ...]]:
+        return {name: each.gradients for name, each in self.task.program.parameters.items()}
+
+    def _raced(self, step: Step, candidates: Sequence[Proposal]) -> Step:
+        """The step with how a race of candidates and the present text ended.
+
+        Of equals the first leads. So a candidate has to be better than the present text, and a compression only as
+        good: the shortest comes first, and the present text last.
+        """
+        present = len(candidates) if step.compression else 0
+        texts = [{**step.before, **each.values} for each in candidates]
+        race = self._race([*texts[:present], step.before, *texts[present:]], present)
+        best = race.best if race.best < present else race.best - 1
         if race.accepted:
-            self.optimizer.apply(candidates[race.best - 1])
-        tried = "the one candidate" if len(candidates) == 1 else f"the best of {len(candidates)} candidates"
-        lead, shown = race.lead, self.task.scale.shown
-        said = "leads" if race.accepted else "does not lead"
+            self.optimizer.apply(candidates[best])
+        what = "shorter text" if step.compression else "candidate"
+        verdict = ("does worse", "does as well") if step.compression else ("does not lead", "leads")
+        tried = f"the one {what}" if len(candidates) == 1 else f"the best of {len(candidates)} {what}s"
         cut = "; the budget ended the race" if race.cut else ""
+        lead, shown = race.lead, self.task.scale.shown
         return replace(
             step,
-            reason=f"{tried} {said}: {shown(lead.candidate)} on {lead.candidate_rows} selection rows, the present text "
-            f"{shown(lead.start)} on {lead.start_rows}{cut}",
-            after=texts[race.best],
+            reason=f"{tried} {verdict[race.accepted]}: {shown(lead.candidate)} on {lead.candidate_rows} selection "
+            f"rows, the present text {shown(lead.start)} on {lead.start_rows}{cut}",
+            after=texts[best],
             lead=lead,
             accepted=race.accepted,
         )
 
-    def _learn(self, batch: Sequence[Row]) -> Mapping[str, tuple[Gradient, ...]]:
+    def _learn(self, batch: Sequence[Row]) -> None:
         self.observer(Phase("learning from a batch", len(batch)))
         self.optimizer.zero_grad()
         losses = self.task.judged(batch, None)
@@ -192,7 +244,6 @@ class Search:
         self._unused = () if used else losses
         self._connected |= bool(used)
         self._backward(used)
-        return {name: each.gradients for name, each in self.task.program.parameters.items()}
 
     def _backward(self, losses: Sequence[Variable]) -> None:
         if losses:
@@ -208,14 +259,15 @@ class Search:
                 kept.setdefault(tuple(values.items()), each)
         return list(kept.values())
 
-    def _race(self, texts: Sequence[Mapping[str, str]]) -> _Finish:
-        """Race texts, of which the first is the present one: it stays where nothing is better."""
+    def _race(self, texts: Sequence[Mapping[str, str]], present: int) -> _Finish:
+        """Race texts, of which one is the present one."""
         race = Race(
             entrants=len(texts),
             rows=len(self.selection),
             rng=self.rng,
             bounds=self.task.bounds,
             margin=self.margin,
+            incumbent=present,
         )
         scored: list[list[float]] = [[] for _ in texts]
         cut = False
@@ -227,7 +279,7 @@ class Search:
             found = self.task.measured(
                 [self.selection[row] for row in heat.rows],
                 [texts[entrant] for entrant in heat.entrants],
-                against=texts[0],
+                against=texts[present],
                 hard=True,
                 observer=self.observer,
             )
@@ -235,9 +287,10 @@ class Search:
             for entrant, each in zip(heat.entrants, found, strict=True):
                 scored[entrant] += [score for score in each.target.values if score is not None]
         how_far = race.standings
-        rivals = range(1, len(texts))
-        best = race.winner or max(rivals, key=lambda each: (how_far[each].rows, how_far[each].mean or 0.0, -each))
-        return _Finish(accepted=race.winner > 0, best=best, lead=self._lead(scored[0], scored[best]), cut=cut)
+        rivals = [each for each in range(len(texts)) if each != present]
+        best = max(rivals, key=lambda each: (each == race.winner, how_far[each].rows, how_far[each].mean or 0.0, -each))
+        lead = self._lead(scored[present], scored[best])
+        return _Finish(accepted=race.winner != present, best=best, lead=lead, cut=cut)
 
     def _lead(self, start: Sequence[float], candidate: Sequence[float]) -> Lead:
         rng = random.Random("an order to bet in")  # noqa: S311 - the search's own draws stay as they are
@@ -252,11 +305,15 @@ class Search:
         )
 
 
+def _length(values: Mapping[str, str]) -> int:
+    return sum(map(len, values.values()))
+
+
 class _Finish(NamedTuple):
     accepted: bool
     """Whether a candidate won."""
     best: int
-    """The place of the best candidate."""
+    """The place of the best text but the present one."""
     lead: Lead
     cut: bool
     """Whether the budget ended it."""

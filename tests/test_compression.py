@@ -1,0 +1,240 @@
+"""`compressions`: a text that grew in the search is said in fewer words, where that does as well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+import wordgrad as wg
+from engines import verdicts
+from project import BETTER, START, Project, project
+from stored import rows
+from wordgrad.testing import RuleEngine
+from wordgrad.train.search import Search
+from wordgrad.types import Request
+
+__all__ = ["project"]
+
+LONG = "Say it in CAPITALS, which is to say that all of the letters have to be large."
+TRAIN, VALIDATION, TEST = (
+    [{"word": f"{split}{number}", "shout": f"{split}{number}".upper()} for number in range(count)]
+    for split, count in (("train", 8), ("held", 12), ("test", 5))
+)
+
+
+class Wordy(RuleEngine):
+    """Shouts where the prompt says CAPITALS; its rewrites are long, unless fewer words are asked for.
+
+    Args:
+        shorter: The texts that it then gives, one a draw.
+    """
+
+    def __init__(self, *shorter: str) -> None:
+        super().__init__(self.said, name="fake")
+        self.shorter = shorter
+
+    def said(self, request: Request) -> Any:
+        """The reply to one request."""
+        match request.purpose:
+            case "preflight":
+                return "ready"
+            case "forward":
+                word = request.messages[-1].text
+                return word.upper() if "CAPITALS" in request.messages[0].text else word
+            case "optimize":
+                fewer = "fewer words" in request.messages[-1].text
+                return {"value": self.shorter[request.sample[-1]] if fewer else LONG}
+            case _:
+                return verdicts(request)
+
+    def asked(self, purpose: str) -> list[str]:
+        """The prompts of one purpose."""
+        return [each.prompt for each in self.history if each.request.purpose == purpose]
+
+
+def same(output: str, target: str) -> bool:
+    """The output is the target."""
+    return output == target
+
+
+def trained(engine: Wordy, *, start: str = START, **options: Any) -> tuple[wg.Result, Wordy]:
+    """What training with as many compressions as the engine has finds."""
+    prompt = wg.Variable(start, "system prompt", requires_grad=True)
+
+    def program(variables: Mapping[str, wg.Variable], example: Mapping[str, Any]) -> wg.Variable:
+        return wg.llm_call(variables["prompt"], example["word"], engine=engine)
+
+    plan = wg.Plan(steps=2, batch=4, candidates=2, critic=engine, compressions=len(engine.shorter))
+    trainer = wg.Trainer(program, same, variables={"prompt": prompt}, plan=plan, input="word", target="shout")
+    return trainer.fit(TRAIN, VALIDATION, TEST, **options), engine
+
+
+def search_of(result: wg.Result) -> Search:
+    """Its steps."""
+    return result.outcome.search
+
+
+def test_a_shorter_text_that_does_as_well_takes_its_place() -> None:
+    """Of equals the shortest; it alone meets the sealed rows."""
+    result, engine = trained(Wordy("Say it in CAPITALS, all.", BETTER, "Shout."))
+
+    assert (result.values, result.accepted, result.status) == ({"prompt": BETTER}, True, "done")
+    first, second, last = search_of(result).steps
+    assert (first.after, second.reason) == ({"prompt": LONG}, "every row of the batch passed: nothing to learn")
+    assert (last.compression, last.accepted, last.before, last.after) == (
+        True,
+        True,
+        {"prompt": LONG},
+        {"prompt": BETTER},
+    )
+    assert last.reason == (
+        "the best of 3 shorter texts does as well: 100% on 6 selection rows, the present text 100% on 6"
+    )
+    assert "in fewer words" in engine.asked("optimize")[-1]
+    assert len(engine.asked("backward")) == 4  # no critic has a part in it
+
+
+def test_a_shorter_text_that_does_worse_is_not_taken() -> None:
+    """The long one is kept, and is what the sealed rows decide on."""
+    result, _ = trained(Wordy("Shout.", "Say."))
+
+    assert (result.values, result.accepted) == ({"prompt": LONG}, True)
+    assert search_of(result).steps[-1].reason.startswith("the best of 2 shorter texts does worse: 0% on 6")
+
+
+def test_a_rewrite_that_is_no_shorter_does_not_race() -> None:
+    """What grows is no compression."""
+    result, _ = trained(Wordy(f"{LONG} All of them."))
+
+    last = search_of(result).steps[-1]
+    assert (last.reason, last.lead) == ("no usable rewrite is shorter than the present text", None)
+    assert (result.values, result.status) == ({"prompt": LONG}, "done")
+
+
+@pytest.mark.parametrize("start", [f"{LONG} {LONG}", START + " " * 100], ids=["nothing was found", "it is shorter"])
+def test_what_did_not_grow_is_not_compressed(start: str) -> None:
+    """The start stayed, or what was found is shorter than it."""
+    result, engine = trained(Wordy(BETTER), start=start)
+
+    assert not any(each.compression for each in search_of(result).steps)
+    assert not any("fewer words" in each for each in engine.asked("optimize"))
+    assert result.status == "done"
+
+
+def test_texts_are_not_compressed_unasked() -> None:
+    """It takes calls, so it is a choice."""
+    result, engine = trained(Wordy())
+
+    assert [each.compression for each in search_of(result).steps] == [False, False]
+    assert result.values == {"prompt": LONG}
+    assert not any("fewer words" in each for each in engine.asked("optimize"))
+
+
+def test_several_variables_are_compressed_together() -> None:
+    """Their length is that of all."""
+    engine = Wordy(BETTER)
+    names = ("first", "second")
+    variables = {name: wg.Variable(f"{START} {name}", name, requires_grad=True) for name in names}
+
+    def program(given: Mapping[str, wg.Variable], example: Mapping[str, Any]) -> wg.Variable:
+        return wg.llm_call(given["second"], wg.llm_call(given["first"], example["word"], engine=engine), engine=engine)
+
+    plan = wg.Plan(steps=1, batch=4, candidates=1, critic=engine, compressions=1)
+    trainer = wg.Trainer(program, same, variables=variables, plan=plan, input="word", target="shout")
+    result = trainer.fit(TRAIN, VALIDATION)
+
+    assert search_of(result).steps[-1].compression
+    assert result.values == dict.fromkeys(names, BETTER)
+
+
+def test_a_judge_of_pairs_compares_with_the_long_text() -> None:
+    """Where it prefers neither, the shorter one stays."""
+
+    class Judge(Wordy):
+        """Likes capitals, and sees no other difference."""
+
+        def said(self, request: Request) -> Any:
+            if request.purpose != "judge":
+                return super().said(request)
+            if "better" not in str(request.schema):
+                return {"critique": "Too quiet.", "score": 0.0}
+            first, second = (text.isupper() for text in self.answers(request))
+            return {"reason": "loud", "better": "neither" if first == second else "first" if first else "second"}
+
+        @staticmethod
+        def answers(request: Request) -> list[str]:
+            """Both answers; the words of a row and a number, as they were said."""
+            return [each for each in request.messages[-1].text.split() if each[:4].lower() in ("held", "test")][-2:]
+
+    engine = Judge(BETTER)
+    prompt = wg.Variable(START, "system prompt", requires_grad=True)
+
+    def program(variables: Mapping[str, wg.Variable], example: Mapping[str, Any]) -> wg.Variable:
+        return wg.llm_call(variables["prompt"], example["word"], engine=engine)
+
+    plan = wg.Plan(steps=1, batch=4, candidates=1, critic=engine, compressions=1)
+    loss = wg.JudgeLoss("Is it loud?", engine)
+    trainer = wg.Trainer(program, loss, variables={"prompt": prompt}, plan=plan, input="word", target=None)
+    last = search_of(trainer.fit(TRAIN, VALIDATION)).steps[-1]
+
+    assert (last.compression, last.accepted, last.after) == (True, True, {"prompt": BETTER})
+    assert (last.lead and last.lead.start, last.lead and last.lead.candidate) == (0.5, 0.5)
+
+
+def test_a_budget_that_has_no_room_for_it_says_so() -> None:
+    """What the end needs is held back, so the long text meets the sealed rows."""
+    shorter = ("Shout 1.", "Shout 2.", "Shout 3.", BETTER)
+    whole, _ = trained(Wordy(*shorter))
+    end, step, race = 2 * 6 + 5, 4 + 3 * 6, 5 * 6
+    limit = whole.record.calls[0] + end + step + 3
+    assert limit < whole.record.calls[1] + end + race
+    result, engine = trained(Wordy(*shorter), budget=wg.Budget(calls=limit))
+
+    assert (len(search_of(result).steps), search_of(result).planned) == (2, 3)
+    assert (result.status, result.values) == ("budget", {"prompt": LONG})
+    assert not any("fewer words" in each for each in engine.asked("optimize"))
+
+
+def test_the_command_line_has_it(project: Project) -> None:
+    """In [search]; shown as a step, replayed to the byte, and within what was predicted and estimated."""
+    project.change("candidates = 2", "candidates = 2\ncompressions = 2")
+    project.engine(Wordy(BETTER, "Shout."))
+    estimate = project.json("estimate", project.config)["all"]["calls"]
+    bound = project.json("doctor", project.config)["run"]["bound"]
+    run = project.json("optimize", project.config)
+    _, shown, _ = project.run("runs", "show", run["run"])
+    _, report, _ = project.run("runs", "export", run["run"])
+
+    assert run["variables"][0]["end"] == BETTER
+    assert (run["steps"], run["calls"] <= bound["calls"] <= estimate["most"]) == (3, True)
+    assert "step 3: a shorter text leads" in shown
+    assert "## Step 3: a shorter text leads" in report
+    assert project.json("runs", "replay", run["run"])["same"] is True
+
+
+def test_a_branch_may_ask_for_it_at_the_end(project: Project) -> None:
+    """What the run had found is compressed, and nothing else is paid."""
+    project.engine(Wordy(BETTER))
+    run = project.json("optimize", project.config)["run"]
+    engine = Wordy(BETTER)
+    project.engine(engine)
+    branch = project.json("runs", "replay", run, "--from-step", 3, "--set", "search.compressions=1")
+
+    assert branch["variables"][0]["end"] == BETTER
+    assert len(engine.asked("optimize")) == 1
+    assert not engine.asked("backward")
+    assert project.json("runs", "replay", branch["run"])["same"] is True
+
+
+def test_there_is_no_branch_after_it(project: Project) -> None:
+    """A compression is the last step; what is to follow must come before it."""
+    project.change("candidates = 2", "candidates = 2\ncompressions = 1")
+    project.engine(Wordy(BETTER))
+    run = project.json("optimize", project.config)["run"]
+    code, _, err = project.run("runs", "replay", run, "--from-step", 4, "--set", "search.steps=5")
+
+    assert code == 2
+    assert f"run {run} made 2 steps" in " ".join(err.split())
+    assert rows(project.store, "SELECT count(*) FROM runs") == [(1,)]
