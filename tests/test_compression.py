@@ -9,9 +9,10 @@ import pytest
 
 import wordgrad as wg
 from engines import verdicts
-from project import BETTER, START, Project, project
+from project import BETTER, START, Project, breaking, project
 from stored import rows
 from wordgrad.testing import RuleEngine
+from wordgrad.train.events import Phase
 from wordgrad.train.search import Search
 from wordgrad.types import Request
 
@@ -212,6 +213,25 @@ def test_the_command_line_has_it(project: Project) -> None:
     assert "step 3: a shorter text leads" in shown
     assert "## Step 3: a shorter text leads" in report
     assert project.json("runs", "replay", run["run"])["same"] is True
+
+
+@pytest.mark.parametrize("after", range(5, 10))
+def test_wherever_it_is_interrupted_it_ends_alike(
+    project: Project, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Before it, in it, and where the sealed rows decide on what it left."""
+    project.change("candidates = 2", "candidates = 2\ncompressions = 2")
+    project.engine(Wordy(BETTER, "Shout."))
+    calm = project.json("optimize", project.config, "--store", project.folder / "calm.db")
+    with monkeypatch.context() as patched:
+        patched.setattr("wordgrad.cli.screen.Screen.__call__", breaking(Phase, KeyboardInterrupt(), after=after))
+        assert project.run("optimize", project.config)[0] == 130
+    ((run,),) = rows(project.store, "SELECT id FROM runs")
+    resumed = project.json("runs", "resume", run)
+
+    assert [resumed[name] for name in ("variables", "decision", "steps", "calls")] == [
+        calm[name] for name in ("variables", "decision", "steps", "calls")
+    ]
 
 
 def test_a_branch_may_ask_for_it_at_the_end(project: Project) -> None:

@@ -7,6 +7,8 @@ import random
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wordgrad.errors import UsageError
 from wordgrad.statistics.racing import Heat, Race, Standing
@@ -68,6 +70,27 @@ def test_the_first_stays_where_nothing_is_better() -> None:
 
     assert race.winner == 0
     assert race.calls < 8 * 200
+
+
+@given(st.data(), st.integers(1, 6), st.integers(1, 40))
+def test_the_winner_is_the_best_of_those_that_are_left(data: st.DataObject, entrants: int, rows: int) -> None:
+    """By its mean on all rows, the first of equals; where nobody leaves early, of all entrants."""
+    scores = data.draw(
+        st.lists(
+            st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=rows, max_size=rows),
+            min_size=entrants,
+            max_size=entrants,
+        )
+    )
+    everyone = Race(entrants=entrants, rows=rows, rng=random.Random(0), doubt=1e9)
+    usual = Race(entrants=entrants, rows=rows, rng=random.Random(0))
+    for race in (everyone, usual):
+        run(race, lambda entrant, row: scores[entrant][row])
+    sums = [sum(each) for each in scores]
+
+    assert everyone.winner == sums.index(max(sums))
+    whole = [place for place, each in enumerate(usual.standings) if each.rows == rows]
+    assert not whole or usual.winner == max(whole, key=lambda place: (sums[place], -place))
 
 
 def test_a_loser_that_catches_up_was_not_dropped() -> None:
