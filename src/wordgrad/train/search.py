@@ -193,8 +193,9 @@ class Search:
         """A step that no row teaches: all variables are asked to say the same in fewer words."""
         before = self.values
         self.optimizer.zero_grad()
-        for each in self.task.program.parameters.values():
-            each.accumulate_grad(_FEWER_WORDS)
+        for each in self.optimizer.parameters.values():
+            if each.requires_grad:
+                each.accumulate_grad(_FEWER_WORDS)
         self.optimizer.candidates = self.plan.compressions
         step = Step(number=number, before=before, after=before, feedback=self._feedback, compression=True)
         self.observer(Phase("compressing", 1))
