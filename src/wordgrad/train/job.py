@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias
 
 from wordgrad import context, dispatch
@@ -94,7 +94,7 @@ class Job:
         return 2 * sealed + test * (1 if self.task.pairwise is None else 2) if test else sealed
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a job found."""
 
@@ -102,24 +102,34 @@ class Outcome:
     start: Mapping[str, str]
     found: Mapping[str, str]
     """What the search ended with, and the sealed rows judged."""
-    end: Mapping[str, str]
-    """What to use: `found` where it was accepted, else the start."""
     status: Status
     decision: Decision | None = None
     """None where nothing led the start in the search, or the budget was spent before it could be made."""
     test_start: Scores | None = None
     """None without test rows."""
-    test_end: Scores | None = None
-    """None also where the budget was spent before it could be measured."""
+    test_found: Scores | None = None
+    """Measured where the found text was accepted, as long as the budget lasted."""
     gain: Claim | None = None
-    """The end against the start on the test rows; None where they are the same text, or one was not measured."""
+    """The found text against the start on the test rows; None where it was not accepted, or not measured."""
     spent: BudgetExceeded | None = None
     """What ended the search, or the end score, in the middle."""
 
     @property
     def accepted(self) -> bool:
-        """Whether the end is a new text."""
-        return self.end != self.start
+        """Whether the found text replaces the start."""
+        return self.decision is not None and self.decision.accepted
+
+    @property
+    def end(self) -> Mapping[str, str]:
+        """What to use."""
+        return self.found if self.accepted else self.start
+
+    @property
+    def test_end(self) -> Scores | None:
+        """Of what is to be used; None without test rows, and where the budget was spent before it was known."""
+        if self.accepted or self.status == "unmeasured":
+            return self.test_found
+        return self.test_start
 
 
 class Allowance(Protocol):
@@ -182,15 +192,12 @@ def run(
             search.run()
     except BudgetExceeded as error:
         spent = error
-    test_start = scored if job.splits.test else None
     outcome = Outcome(
         search=search,
         start=start,
         found=search.values,
-        end=start,
         status="done" if len(search.steps) == search.planned else "budget",
-        test_start=test_start,
-        test_end=test_start,
+        test_start=scored if job.splits.test else None,
         spent=spent,
     )
     if ended is not None and outcome.found != ended.found:
@@ -198,15 +205,19 @@ def run(
             "the search comes out otherwise than before the run was resumed, and the text that it found then has met "
             "the sealed rows: start another run"
         )
-    if outcome.found != start:
-        observer(Ending(steps=len(search.steps), found=outcome.found))
-        try:
-            with _numbered(_END):
-                _finish(job, outcome, seed=seed, observer=observer)
-        except BudgetExceeded as error:
-            outcome.status, outcome.spent, outcome.test_end = "unmeasured", error, None
-        for name, parameter in job.task.program.parameters.items():
-            parameter.value = outcome.end[name]
+    if outcome.found == start:
+        return outcome
+    observer(Ending(steps=len(search.steps), found=outcome.found))
+    try:
+        with _numbered(_END):
+            outcome = replace(outcome, decision=_decided(job, outcome, seed=seed, observer=observer))
+            if outcome.accepted and outcome.test_start is not None:
+                test_found, gain = _tested(job, outcome, outcome.test_start, seed=seed, observer=observer)
+                outcome = replace(outcome, test_found=test_found, gain=gain)
+    except BudgetExceeded as error:
+        outcome = replace(outcome, status="unmeasured", spent=error)
+    for name, parameter in job.task.program.parameters.items():
+        parameter.value = outcome.end[name]
     return outcome
 
 
@@ -226,14 +237,13 @@ def _opened(job: Job, start: Mapping[str, str], *, observer: Observer, allowance
     return scored.target
 
 
-def _finish(job: Job, outcome: Outcome, *, seed: int, observer: Observer) -> None:
-    """Let the sealed rows decide; where they accept the new text, score it on the test rows."""
-    sealed, test = job.division.confirmation, job.splits.test
-
+def _decided(job: Job, outcome: Outcome, *, seed: int, observer: Observer) -> Decision:
+    """Let the sealed rows decide."""
+    sealed = job.division.confirmation
     observer(Phase("comparing the new text with the start on sealed validation rows", 2 * len(sealed)))
     texts = [outcome.start, outcome.found]
     old, new = job.task.measured(sealed, texts, against=outcome.start, observer=observer)
-    outcome.decision = decide(
+    decision = decide(
         job.task.paired(sealed, old.target, new.target),
         job.task.guarded(sealed, old, new),
         acceptance=job.acceptance,
@@ -241,23 +251,23 @@ def _finish(job: Job, outcome: Outcome, *, seed: int, observer: Observer) -> Non
         seen_before=job.seen_before,
         rng=random.Random(f"decision {seed}"),  # noqa: S311 - no secret
     )
-    observer(Decided(decision=outcome.decision, disagreements=_disagreements(job, old, new)))
-    if not outcome.decision.accepted:
-        return
-    outcome.end, outcome.test_end = outcome.found, None
-    if outcome.test_start is not None:
-        observer(Phase("scoring the new text on the sealed test rows", len(test)))
-        outcome.test_end = job.task.scores(test, outcome.found, observer=observer)
-        pairs = job.task.paired(test, outcome.test_start, outcome.test_end)
-        if job.task.pairwise is not None:
-            observer(Phase("comparing both texts on the sealed test rows", 2 * len(test)))
-            old, new = job.task.measured(test, texts, against=outcome.start, observer=observer)
-            pairs = job.task.paired(test, old.target, new.target)
-        outcome.gain = claim(
-            pairs,
-            rng=random.Random(f"gain {seed}"),  # noqa: S311 - no secret
-            alpha=job.acceptance.alpha,
-        )
+    observer(Decided(decision=decision, disagreements=_disagreements(job, old, new)))
+    return decision
+
+
+def _tested(job: Job, outcome: Outcome, start: Scores, *, seed: int, observer: Observer) -> tuple[Scores, Claim]:
+    """The accepted text's scores on the test rows, and its gain over the start's."""
+    test = job.splits.test
+    observer(Phase("scoring the new text on the sealed test rows", len(test)))
+    found = job.task.scores(test, outcome.found, observer=observer)
+    pairs = job.task.paired(test, start, found)
+    if job.task.pairwise is not None:
+        observer(Phase("comparing both texts on the sealed test rows", 2 * len(test)))
+        texts = [outcome.start, outcome.found]
+        old, new = job.task.measured(test, texts, against=outcome.start, observer=observer)
+        pairs = job.task.paired(test, old.target, new.target)
+    rng = random.Random(f"gain {seed}")  # noqa: S311 - no secret
+    return found, claim(pairs, rng=rng, alpha=job.acceptance.alpha)
 
 
 def _disagreements(job: Job, old: Measured, new: Measured) -> list[Disagreement]:
