@@ -69,6 +69,15 @@ def test_a_later_step_costs_what_it_adds(project: Project, run: str) -> None:
     assert again["same"] is True
 
 
+def test_a_branch_keeps_the_steps_before_it(project: Project, run: str) -> None:
+    """It may end there, and not earlier."""
+    code, _, err = project.run("runs", "replay", run, "--from-step", 3, "--set", "search.steps=1")
+
+    assert code == 2
+    assert "--set search.steps=1: a branch from step 3 keeps the 2 before it" in " ".join(err.split())
+    assert branched(project, run, "--from-step", 2, "--set", "search.steps=1")[0]["steps"] == 1
+
+
 def test_steps_before_the_branch_stay_as_they_were(project: Project, run: str) -> None:
     """From the second step on there are more candidates; the first is the run's own."""
     found, _ = branched(project, run, "--from-step", 2, "--set", "search.candidates=4")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import wordgrad as wg
 from engines import verdicts
 from project import BETTER, START, Project, breaking, project
 from stored import rows
+from wordgrad.data.split import divide
 from wordgrad.testing import RuleEngine
 from wordgrad.train.events import Phase
 from wordgrad.train.search import Search
@@ -45,7 +47,7 @@ class Wordy(RuleEngine):
                 word = request.messages[-1].text
                 return word.upper() if "CAPITALS" in request.messages[0].text else word
             case "optimize":
-                fewer = "fewer words" in request.messages[-1].text
+                fewer = "Use at most" in request.messages[-1].text
                 return {"value": self.shorter[request.sample[-1]] if fewer else LONG}
             case _:
                 return verdicts(request)
@@ -60,7 +62,9 @@ def same(output: str, target: str) -> bool:
     return output == target
 
 
-def trained(engine: Wordy, *, start: str = START, **options: Any) -> tuple[wg.Result, Wordy]:
+def trained(
+    engine: Wordy, metric: Any = same, *, start: str = START, guardrails: Any = None, **options: Any
+) -> tuple[wg.Result, Wordy]:
     """What training with as many compressions as the engine has finds."""
     prompt = wg.Variable(start, "system prompt", requires_grad=True)
 
@@ -68,7 +72,8 @@ def trained(engine: Wordy, *, start: str = START, **options: Any) -> tuple[wg.Re
         return wg.llm_call(variables["prompt"], example["word"], engine=engine)
 
     plan = wg.Plan(steps=2, batch=4, candidates=2, critic=engine, compressions=len(engine.shorter))
-    trainer = wg.Trainer(program, same, variables={"prompt": prompt}, plan=plan, input="word", target="shout")
+    made = {"plan": plan, "input": "word", "target": "shout", "guardrails": guardrails}
+    trainer = wg.Trainer(program, metric, variables={"prompt": prompt}, **made)
     return trainer.fit(TRAIN, VALIDATION, TEST, **options), engine
 
 
@@ -93,7 +98,7 @@ def test_a_shorter_text_that_does_as_well_takes_its_place() -> None:
     assert last.reason == (
         "the best of 3 shorter texts does as well: 100% on 6 selection rows, the present text 100% on 6"
     )
-    assert "in fewer words" in engine.asked("optimize")[-1]
+    assert "Use at most" in engine.asked("optimize")[-1]
     assert len(engine.asked("backward")) == 4  # no critic has a part in it
 
 
@@ -110,7 +115,7 @@ def test_a_rewrite_that_is_no_shorter_does_not_race() -> None:
     result, _ = trained(Wordy(f"{LONG} All of them."))
 
     last = search_of(result).steps[-1]
-    assert (last.reason, last.lead) == ("no usable rewrite is shorter than the present text", None)
+    assert (last.reason, last.lead) == ("no usable rewrite: none is shorter than the present text", None)
     assert (result.values, result.status) == ({"prompt": LONG}, "done")
 
 
@@ -120,7 +125,7 @@ def test_what_did_not_grow_is_not_compressed(start: str) -> None:
     result, engine = trained(Wordy(BETTER), start=start)
 
     assert not any(each.compression for each in search_of(result).steps)
-    assert not any("fewer words" in each for each in engine.asked("optimize"))
+    assert not any("Use at most" in each for each in engine.asked("optimize"))
     assert result.status == "done"
 
 
@@ -130,12 +135,145 @@ def test_texts_are_not_compressed_unasked() -> None:
 
     assert [each.compression for each in search_of(result).steps] == [False, False]
     assert result.values == {"prompt": LONG}
-    assert not any("fewer words" in each for each in engine.asked("optimize"))
+    assert not any("Use at most" in each for each in engine.asked("optimize"))
 
 
-def test_several_variables_are_compressed_together() -> None:
-    """Their length is that of all."""
+def test_why_no_text_is_shorter_is_said() -> None:
+    """As of any rewrite."""
+
+    class Refusing(Wordy):
+        """Does not want to."""
+
+        def said(self, request: Request) -> Any:
+            fewer = any("Use at most" in each.text for each in request.messages)
+            return "I am sorry." if fewer else super().said(request)
+
+    last = search_of(trained(Refusing(BETTER))[0]).steps[-1]
+
+    assert (last.compression, last.accepted) == (True, False)
+    assert re.match("no usable rewrite: prompt: .*JSON", last.reason)
+
+
+def test_the_start_is_no_compression() -> None:
+    """Nothing that was found may end in what there was before it."""
+    result, _ = trained(Wordy(START))
+
+    assert search_of(result).steps[-1].reason == "no usable rewrite: none is shorter than the present text"
+    assert result.values == {"prompt": LONG}
+
+
+TERSE = "CAPITALS."
+
+
+class Terse(Wordy):
+    """With the terse text its answers have no mark of politeness, and nothing else to tell them."""
+
+    def __init__(self) -> None:
+        super().__init__(TERSE)
+
+    def said(self, request: Request) -> Any:
+        polite = request.purpose == "forward" and request.messages[0].text != TERSE
+        return f"{super().said(request)}{'!' * polite}" if request.purpose == "forward" else super().said(request)
+
+
+def loud(output: str, target: str) -> bool:
+    """Polite or not."""
+    return output.strip("!") == target
+
+
+def polite(output: str, target: str) -> bool:
+    """It ends with a mark."""
+    return output.endswith("!")
+
+
+def judged_polite(output: str, target: str) -> wg.Score:
+    """What ends with no mark cannot be judged."""
+    return wg.Score(1.0 if polite(output, target) else None)
+
+
+def loud_if_polite(output: str, target: str) -> wg.Score:
+    """What ends with no mark cannot be judged."""
+    return wg.Score(float(loud(output, target)) if polite(output, target) else None)
+
+
+def quiet(output: str, target: str) -> float:
+    """Small letters, and a point for what is not polite."""
+    return float(not loud(output, target)) + 0.5 * (not polite(output, target))
+
+
+@pytest.mark.parametrize(
+    ("metric", "guardrails", "reason"),
+    [
+        (loud, {"tone": wg.Guardrail(polite, margin=0.5)}, "does worse by 'tone': 100% on 6 selection rows"),
+        (loud, {"tone": wg.Guardrail(polite, margin=0)}, "does worse: 0% on 6 selection rows"),
+        (loud, {"tone": wg.Guardrail(judged_polite, margin=0.5)}, "does worse by 'tone': 100% on 6 selection rows"),
+        (loud, {"tone": wg.Guardrail(judged_polite, margin=0)}, "does worse by 'tone': 100% on 6 selection rows"),
+        (loud_if_polite, {}, "does worse: - on 0 selection rows"),
+        (wg.MetricLoss(quiet, bounds=(0, 2), higher_is_better=False), {}, "does worse: 0.5 on 6 selection rows"),
+    ],
+    ids=["guardrail", "hard", "unjudged guardrail", "unjudged hard", "unjudged", "lower is better"],
+)
+def test_what_a_shorter_text_loses_keeps_the_long_one(metric: Any, guardrails: Any, reason: str) -> None:
+    """By the target, or by a guardrail, or because it is not known; the long one is then accepted."""
+    result, _ = trained(Terse(), metric, guardrails=guardrails)
+    last = search_of(result).steps[-1]
+
+    assert (last.compression, last.accepted) == (True, False)
+    assert last.reason.startswith(f"the one shorter text {reason}")
+    assert (result.values, result.accepted) == ({"prompt": LONG}, True)
+
+
+def test_a_judge_that_guards_is_not_asked_in_the_search() -> None:
+    """What it dislikes is found by the sealed rows, and no search can learn to please it."""
+
+    class Judged(Terse):
+        """Likes what is polite."""
+
+        def said(self, request: Request) -> Any:
+            if request.purpose != "judge":
+                return super().said(request)
+            return {"critique": "Well.", "score": float("!" in request.messages[-1].text)}
+
+    engine = Judged()
+    guard = wg.Guardrail(wg.JudgeLoss("Is it polite?", engine), margin=0.9)
+    result, _ = trained(engine, loud, guardrails={"judge": guard})
+    selection = divide([row["word"] for row in VALIDATION], seed=0, group=lambda word: word).selection
+
+    assert search_of(result).steps[-1].accepted
+    assert not any(word.upper() in each for each in engine.asked("judge") for word in selection)
+
+
+def test_what_did_not_grow_is_not_touched() -> None:
+    """Another variable, which no row uses, stays as it was; and nobody is asked about it."""
     engine = Wordy(BETTER)
+    variables = {
+        name: wg.Variable(text, name, requires_grad=True) for name, text in (("used", START), ("unused", "Say it."))
+    }
+
+    def program(given: Mapping[str, wg.Variable], example: Mapping[str, Any]) -> wg.Variable:
+        return wg.llm_call(given["used"], example["word"], engine=engine)
+
+    plan = wg.Plan(steps=1, batch=4, candidates=1, critic=engine, compressions=1)
+    trainer = wg.Trainer(program, same, variables=variables, plan=plan, input="word", target="shout")
+    result = trainer.fit(TRAIN, VALIDATION)
+
+    assert result.values == {"used": BETTER, "unused": "Say it."}
+    assert len(engine.asked("optimize")) == 2
+    assert search_of(result).steps[-1].feedback["unused"] == ()
+
+
+@pytest.mark.parametrize(("second", "end"), [(BETTER, BETTER), (f"{LONG} And so on.", LONG)])
+def test_no_variable_grows_for_another(second: str, end: str) -> None:
+    """All that grew are compressed together, and each has to be shorter."""
+
+    class Chain(Wordy):
+        """The rewrites of two prompts."""
+
+        def said(self, request: Request) -> Any:
+            fewer = request.purpose == "optimize" and "Use at most" in request.messages[-1].text
+            return {"value": BETTER if request.node == "first" else second} if fewer else super().said(request)
+
+    engine = Chain(BETTER)
     names = ("first", "second")
     variables = {name: wg.Variable(f"{START} {name}", name, requires_grad=True) for name in names}
 
@@ -147,7 +285,47 @@ def test_several_variables_are_compressed_together() -> None:
     result = trainer.fit(TRAIN, VALIDATION)
 
     assert search_of(result).steps[-1].compression
-    assert result.values == dict.fromkeys(names, BETTER)
+    assert result.values == dict.fromkeys(names, end)
+
+
+def test_a_race_that_the_budget_ends_proves_no_shorter_text() -> None:
+    """Right on the first rows, it is compared on all of them where that can be paid for, and else not taken."""
+
+    class Half(Wordy):
+        """With the terse text it is right in the first heat, and in no other."""
+
+        def said(self, request: Request) -> Any:
+            if request.purpose == "forward" and request.messages[0].text == TERSE:
+                word = request.messages[-1].text
+                if len(self.heat) < 8:
+                    self.heat.add(word)
+                return word.upper() if word in self.heat else word
+            return super().said(request)
+
+        def __init__(self) -> None:
+            super().__init__(TERSE)
+            self.heat: set[str] = set()
+
+    many = [{"word": f"held{number}", "shout": f"HELD{number}"} for number in range(40)]
+
+    def fitted(limit: int | None) -> tuple[wg.Result, str]:
+        engine = Half()
+        prompt = wg.Variable(START, "system prompt", requires_grad=True)
+
+        def program(variables: Mapping[str, wg.Variable], example: Mapping[str, Any]) -> wg.Variable:
+            return wg.llm_call(variables["prompt"], example["word"], engine=engine)
+
+        plan = wg.Plan(steps=1, batch=4, candidates=1, critic=engine, compressions=1)
+        trainer = wg.Trainer(program, same, variables={"prompt": prompt}, plan=plan, input="word", target="shout")
+        result = trainer.fit(TRAIN, many, TEST, budget=wg.Budget(calls=limit))
+        return result, search_of(result).steps[-1].reason
+
+    whole, reason = fitted(None)
+    short, cut = fitted(whole.record.calls[0] + 2 * 20 + 5 + 2 * 8 + 2)
+
+    assert reason.startswith("the one shorter text does worse: 50% on 16 selection rows, the present text 100% on")
+    assert cut == "the one shorter text led, and the budget has no room to compare it on all rows"
+    assert whole.values == short.values == {"prompt": LONG}
 
 
 def test_a_judge_of_pairs_compares_with_the_long_text() -> None:
@@ -195,7 +373,7 @@ def test_a_budget_that_has_no_room_for_it_says_so() -> None:
 
     assert (len(search_of(result).steps), search_of(result).planned) == (2, 3)
     assert (result.status, result.values) == ("budget", {"prompt": LONG})
-    assert not any("fewer words" in each for each in engine.asked("optimize"))
+    assert not any("Use at most" in each for each in engine.asked("optimize"))
 
 
 def test_the_command_line_has_it(project: Project) -> None:
@@ -203,6 +381,9 @@ def test_the_command_line_has_it(project: Project) -> None:
     project.change("candidates = 2", "candidates = 2\ncompressions = 2")
     project.engine(Wordy(BETTER, "Shout."))
     estimate = project.json("estimate", project.config)["all"]["calls"]
+    project.change("compressions = 2", "compressions = 0")
+    assert estimate["most"] - project.json("estimate", project.config)["all"]["calls"]["most"] == (2 + 1) * 6 + 2 * 2
+    project.change("compressions = 0", "compressions = 2")
     bound = project.json("doctor", project.config)["run"]["bound"]
     run = project.json("optimize", project.config)
     _, shown, _ = project.run("runs", "show", run["run"])

@@ -97,6 +97,9 @@ def rendered() -> dict[str, Prompt]:
         "rewrite_full": prompts.rewrite(work(**FULL), as_json=True).prompt,
         "rewrite_edits_json": prompts.rewrite(work(by_edits=True), as_json=True).prompt,
         "rewrite_edits_marked": prompts.rewrite(work(by_edits=True), as_json=False).prompt,
+        "compress": prompts.compress(
+            work(emphasis="Use at most 2 words.", constraints=("It stays polite.",)), as_json=True
+        ).prompt,
         "one_shot": prompts.one_shot(work(), as_json=True).prompt,
         "repair": prompts.repair(asked, "I cannot.", ["nothing stands between the marks"]).prompt,
         "schema": Prompt(

@@ -787,7 +787,7 @@ def test_feedback_stands_at_the_change_that_it_asked_for(tmp_path: Path) -> None
     assert "Say it{+ in CAPITALS+}¹." in markdown
     assert "Change 1:\n• Use CAPITALS.\n" in markdown
     assert "<pre>Say it<ins> in CAPITALS</ins><sup>1</sup>." in page
-    assert "<p>Change 1:</p><ul><li>Use CAPITALS.</li></ul>" in page
+    assert "<p>Change 1:</p>\n<ul><li>Use CAPITALS.</li></ul>" in page
 
 
 def test_totals_are_by_node_and_purpose() -> None:

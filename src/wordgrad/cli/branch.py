@@ -67,6 +67,11 @@ def branch_off(
             raise UsageError(
                 f"--set {wrong[0]}: between two steps only {', '.join(_LATER)} can change; leave --from-step out"
             )
+    steps = branch.changes.get("search.steps")
+    if isinstance(steps, int) and steps < branch.step - 1:
+        raise UsageError(
+            f"--set search.steps={steps}: a branch from step {branch.step} keeps the {branch.step - 1} before it"
+        )
     new = {**settings, "branch_of": row.id, "write": False}
     if branch.step == 1:
         new["changes"] = {**settings["changes"], **branch.changes}

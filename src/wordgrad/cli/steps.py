@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.panel import Panel
 from rich.text import Text
 
-from wordgrad.compose.report import ended, pictured
+from wordgrad.compose.report import pictured, verdict
 from wordgrad.train.diff import diff
 
 Record = Mapping[str, Any]
@@ -26,7 +26,7 @@ def show(step: Record, console: Console) -> None:
     body = Text("\n").join(_body(step, colours=has_colours(console)))
     title = Text.assemble(
         f"step {step['number']}: ",
-        (ended(step), "green" if step["accepted"] else "yellow"),
+        (verdict(step), "green" if step["accepted"] else "yellow"),
     )
     if console.is_terminal:
         console.print(Panel(body, title=title, title_align="left", border_style="bright_black"))

@@ -122,8 +122,8 @@ def _step(step: Mapping[str, Any]) -> Iterator[str]:
             marked = [f"{each.marked}{number.translate(_RAISED)}" for number, each in hunks]
             yield from ("", f"### {_cell(name)}", "", *fenced("".join(marked)))
         if feedback:
-            listed = "\n".join(f"{title}\n{_listed(texts)}".lstrip() for title, texts in feedback)
-            yield from ("", f"### Feedback on {_cell(name)}", "", *fenced(listed))
+            listed = [line for title, texts in feedback for line in (title, _listed(texts)) if line is not None]
+            yield from ("", f"### Feedback on {_cell(name)}", "", *fenced("\n".join(listed)))
     yield ""
 
 
@@ -133,8 +133,8 @@ class _Change(NamedTuple):
     name: str
     hunks: Sequence[tuple[str, Hunk]]
     """Each with its number, from 1; a last one that changes nothing has none. Empty where the text stayed as it was."""
-    feedback: Sequence[tuple[str, Sequence[str]]]
-    """All of it, under a title that names the change whose words it has."""
+    feedback: Sequence[tuple[str | None, Sequence[str]]]
+    """All of it, under a title that names the change whose words it has; without one where nothing changed."""
 
 
 def _changes(step: Mapping[str, Any]) -> Iterator[_Change]:
@@ -144,9 +144,11 @@ def _changes(step: Mapping[str, Any]) -> Iterator[_Change]:
         at: dict[int | None, list[str]] = {}
         for text, place in zip(feedback, placed(hunks, feedback), strict=True):
             at.setdefault(place, []).append(text)
-        titled = [(f"Change {place + 1}:", at[place]) for place in range(len(hunks)) if place in at]
+        titled: list[tuple[str | None, list[str]]] = [
+            (f"Change {place + 1}:", at[place]) for place in range(len(hunks)) if place in at
+        ]
         if None in at:
-            titled.append(("In the words of no change:" if hunks else "", at[None]))
+            titled.append(("In the words of no change:" if hunks else None, at[None]))
         numbered = [(str(number) if each.change else "", each) for number, each in enumerate(hunks, start=1)]
         yield _Change(name, numbered, titled)
 
@@ -164,10 +166,10 @@ def _cell(text: str) -> str:
 
 
 def _title(step: Mapping[str, Any]) -> str:
-    return f"Step {step['number']}: {ended(step)}"
+    return f"Step {step['number']}: {verdict(step)}"
 
 
-def ended(step: Mapping[str, Any]) -> str:
+def verdict(step: Mapping[str, Any]) -> str:
     """How a step ended, in a few words."""
     if not step["accepted"]:
         return "kept the present text"
@@ -287,11 +289,11 @@ def _stepped(step: Mapping[str, Any]) -> Iterator[str]:
             marked = [f"{_tagged(each)}<sup>{number}</sup>" for number, each in hunks]
             yield f"<h3>{_text(name)}</h3><pre>{''.join(marked)}</pre>"
         if feedback:
-            items = [
-                f"{title and f'<p>{title}</p>'}<ul>{''.join(f'<li>{_text(each)}</li>' for each in texts)}</ul>"
-                for title, texts in feedback
-            ]
-            yield f"<details open><summary>Feedback on {_text(name)}</summary>{''.join(items)}</details>"
+            yield f"<details open><summary>Feedback on {_text(name)}</summary>"
+            for title, texts in feedback:
+                yield f"<p>{title}</p>" if title else ""
+                yield f"<ul>{''.join(f'<li>{_text(each)}</li>' for each in texts)}</ul>"
+            yield "</details>"
 
 
 def _texts(record: Record) -> Iterator[str]:

@@ -18,7 +18,7 @@ from wordgrad.prompts.reply import (
     read_marked,
     whole,
 )
-from wordgrad.prompts.rewrites import Asked, Record, Work, indented, one_shot, reduce, repair, rewrite
+from wordgrad.prompts.rewrites import Asked, Record, Work, compress, indented, one_shot, reduce, repair, rewrite
 
 __all__ = [
     "Asked",
@@ -35,6 +35,7 @@ __all__ = [
     "Verdict",
     "Work",
     "asked_again",
+    "compress",
     "critic_edge",
     "critic_node",
     "critic_trace",

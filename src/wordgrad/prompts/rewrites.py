@@ -120,12 +120,22 @@ class Asked:
 
 def rewrite(work: Work, *, as_json: bool) -> Asked:
     """Ask for a new value that answers the feedback, or for changes to a long one."""
-    return _asked("rewrite_edits" if work.by_edits else "rewrite", work, as_json=as_json, evidence_only=False)
+    history = section("What was tried before, oldest first", work.history, "history")
+    records = section(f"Feedback{_left_out(work)}", _feedback(work.records), "feedback")
+    name = "rewrite_edits" if work.by_edits else "rewrite"
+    return _asked(name, work, as_json=as_json, records=records, history=history, objectives=_objectives(work))
 
 
 def one_shot(work: Work, *, as_json: bool) -> Asked:
     """Ask for a better value, shown the failures alone: neither critique nor history."""
-    return _asked("one_shot", work, as_json=as_json, evidence_only=True)
+    listed = numbered([record.evidence() for record in work.records])
+    records = section(f"Where it failed{_left_out(work)}", listed, "records")
+    return _asked("one_shot", work, as_json=as_json, records=records, objectives=_objectives(work))
+
+
+def compress(work: Work, *, as_json: bool) -> Asked:
+    """Ask for the same in fewer words, however long the value is: no feedback is shown."""
+    return _asked("compress", work, as_json=as_json)
 
 
 def repair(asked: Asked, reply: str, reasons: Sequence[str]) -> Asked:
@@ -152,26 +162,28 @@ def _fields(fields: Mapping[str, str]) -> str:
     return "\n".join(f"{name}: {indented(text)}" for name, text in fields.items() if text.strip())
 
 
-def _asked(name: str, work: Work, *, as_json: bool, evidence_only: bool) -> Asked:
-    listed = numbered([record.evidence() for record in work.records]) if evidence_only else _feedback(work.records)
-    title = "Where it failed" if evidence_only else "Feedback"
-    if work.left_out:
-        title += f" ({work.left_out} more records left out)"
+def _left_out(work: Work) -> str:
+    return f" ({work.left_out} more records left out)" if work.left_out else ""
+
+
+def _objectives(work: Work) -> str:
+    return section("Judged by", _listed(work.objectives), "objective")
+
+
+def _asked(name: str, work: Work, *, as_json: bool, **sections: str) -> Asked:
+    """The prompt `name`.md, with what all of them show and these sections."""
     # Asked for by its role and not as "the text", a small model writes a prompt and does not do what the prompt says.
     role = one_line(work.role) or "text"
     slots = {
+        **sections,
         "role": role,
-        "objectives": section("Judged by", _listed(work.objectives), "objective"),
         "examples": section("Good texts of this kind", "\n\n".join(work.examples), "examples"),
         "value": section(f"The current {role}", work.value, "current"),
-        "records": section(title, listed, "records" if evidence_only else "feedback"),
         "constraints": section(
             "It must keep to this", "\n".join(f"- {indented(each)}" for each in work.constraints), "rules"
         ),
         "emphasis": f"{work.emphasis} " if work.emphasis else "",
     }
-    if not evidence_only:
-        slots["history"] = section("What was tried before, oldest first", work.history, "history")
     delimiter = mark("new", "\n".join(slots.values()))
     asked = Asked(prompt=Prompt((), ""), delimiter=delimiter, as_json=as_json, by_edits=name == "rewrite_edits")
     return replace(asked, prompt=prompt(name, functools.partial(_replied, asked), **slots, form=_form(asked)))

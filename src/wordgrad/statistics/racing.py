@@ -133,7 +133,7 @@ class Race:
 
     @property
     def winner(self) -> int:
-        """The leader among those still in the race; the first entrant before any score."""
+        """The leader among those still in the race; the incumbent before any score."""
         return self._leader(self._centred())
 
     @property
@@ -164,6 +164,8 @@ class Race:
     def _leader(self, centred: Mapping[int, Sequence[float | None]]) -> int:
         judged = {each: len(scores) - scores.count(None) for each, scores in centred.items()}
         most = max(judged.values())
+        if not most and self.incumbent in judged:
+            return self.incumbent
 
         def mean(entrant: int) -> float:
             if not judged[entrant] or (2 * judged[entrant] < most and entrant != self.incumbent):

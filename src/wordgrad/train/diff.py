@@ -23,9 +23,19 @@ _SENTENCES = re.compile(
     r"|(?<=[\u3002\uff01\uff1f])(?=[^\n])"
 )
 
-# What tells something: words of more than three letters, an apostrophe inside included, and pairs of such signs.
-_LONG_WORDS = re.compile(rf"[^\W{_SIGNS}](?:[^\W{_SIGNS}]|['\u2019]){{2,}}[^\W{_SIGNS}]")
-_PAIRS = re.compile(rf"(?=([{_SIGNS}]{{2}}))")
+# What tells something: words of more than three letters, an apostrophe inside included; of signs each pair.
+_WORDS = re.compile(
+    rf"(?:[^\s!-/:-@\[-`{{-~\u00a0-\u00bf\u2000-\u206f\u3000-\u303f{_SIGNS}]|(?<=\w)['\u2019](?=\w)){{4,}}"
+)
+_PAIRS = re.compile(rf"(?=([{_SIGNS}\uac00-\ud7a3]{{2}}))")
+_COMMON = frozenset(
+    re.findall(
+        r"\w+",
+        "about above after also been before being could does each every from have into just like make more most must "
+        "need only other same should some such than that their them then there these they this those very what when "
+        "where which while will with would your",
+    )
+)
 _ENOUGH = 0.25
 """Of a piece of feedback's words, before a hunk has it."""
 
@@ -108,8 +118,8 @@ def placed(hunks: Sequence[Hunk], feedback: Sequence[str]) -> list[int | None]:
     """For each piece of feedback the place of the hunk that has its words; None where none has a quarter of them.
 
     A rewriter reads all feedback at once, and does not say which of it led to what: shared words are all there is.
-    Words of up to three letters tell nothing, nor do those that stand in both texts. The hunk with most of a piece's
-    words has it, the first of equals; a word that n pieces use counts 1 / n.
+    Words of up to three letters tell nothing, nor do some fifty of English, nor those that stand in both texts. Of the
+    hunks that have enough the one with most has it, the first of equals; a word that n pieces use counts 1 / n.
     """
     before = "".join(each.same + each.removed for each in hunks)
     after = "".join(each.same + each.added for each in hunks)
@@ -119,11 +129,12 @@ def placed(hunks: Sequence[Hunk], feedback: Sequence[str]) -> list[int | None]:
     uses = Counter(word for words in asked for word in words)
 
     def place(words: set[str]) -> int | None:
-        best = max(range(len(hunks)), key=lambda each: math.fsum(1 / uses[word] for word in words & changed[each]))
-        return best if len(words & changed[best]) >= max(1, _ENOUGH * len(words)) else None
+        shared = [words & each for each in changed]
+        enough = [each for each in range(len(hunks)) if len(shared[each]) >= max(1, _ENOUGH * len(words))]
+        return max(enough, key=lambda each: math.fsum(1 / uses[word] for word in shared[each]), default=None)
 
-    return [place(words) if hunks else None for words in asked]
+    return [place(words) for words in asked]
 
 
 def _words(text: str) -> set[str]:
-    return {each.casefold() for each in (*_LONG_WORDS.findall(text), *_PAIRS.findall(text))}
+    return {each.casefold() for each in (*_WORDS.findall(text), *_PAIRS.findall(text))} - _COMMON

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
@@ -34,9 +34,14 @@ class Scores:
     """The kind of each row, where the metric says it."""
 
     @property
+    def known(self) -> list[float]:
+        """The scores there are."""
+        return [each for each in self.values if each is not None]
+
+    @property
     def mean(self) -> float | None:
-        """The mean of the scores there are; None where there is none."""
-        known = [each for each in self.values if each is not None]
+        """Of the scores there are; None where there is none."""
+        known = self.known
         return sum(known) / len(known) if known else None
 
     def of(self, rows: Sequence[int]) -> Scores:
@@ -105,6 +110,11 @@ class Guardrail:
     def hard(self) -> bool:
         """Whether no row may break it."""
         return self.margin == 0
+
+    @property
+    def asks(self) -> bool:
+        """Whether a model judges, which the search should not learn to please."""
+        return not isinstance(self.loss, MetricLoss)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +220,7 @@ class Task:
         texts: Sequence[Mapping[str, str]],
         *,
         against: Mapping[str, str] | None,
-        hard: bool = False,
+        guards: Collection[str] | None = None,
         observer: Observer = unwatched,
     ) -> list[Measured]:
         """Score several texts on the same rows at once, by the target and the guardrails.
@@ -219,14 +229,14 @@ class Task:
             rows: At least one.
             texts: Each as in `scores`.
             against: The text that a pairwise judge compares each of them with; each answer by itself where None.
-            hard: Measure hard constraints only, and give a row that breaks one the target's worst score.
+            guards: The guardrails to measure, by name; then a row that breaks a hard one has the target's worst score.
+                All, and the target's own scores, where None.
             observer: Told after each row of each text.
 
         Raises:
             Exception: As `scores`.
         """
-        guards = {name: each for name, each in self.guardrails.items() if each.hard or not hard}
-        losses = {name: each.loss for name, each in guards.items()}
+        losses = {name: each.loss for name, each in self.guardrails.items() if guards is None or name in guards}
         rivals: Sequence[Variable | None] = [None] * len(rows)
         started: list[_Started] = []
         try:
@@ -244,17 +254,26 @@ class Task:
             answers = started[first : first + len(rows)]
             results = flat[first * wide : (first + len(rows)) * wide]
             target, *others = (_scores(results[number::wide]) for number in range(wide))
-            guarded = dict(zip(guards, others, strict=True))
+            guarded = dict(zip(losses, others, strict=True))
             outputs = tuple(each.output.result.failure or each.output.text for each in answers)
-            marked = self._marked(target, guarded) if hard else target
+            marked = target if guards is None else self._marked(target, guarded)
             found.append(Measured(outputs=outputs, target=marked, guardrails=guarded))
         return found
 
-    def _marked(self, target: Scores, hard: Mapping[str, Scores]) -> Scores:
+    def _marked(self, target: Scores, guarded: Mapping[str, Scores]) -> Scores:
         """The target's scores, the worst one where a hard constraint is broken."""
-        broken = [any(each.broke(row) for each in hard.values()) for row in range(len(target.values))]
+        hard = [each for name, each in guarded.items() if self.guardrails[name].hard]
+        broken = [any(each.broke(row) for each in hard) for row in range(len(target.values))]
         values = [self.scale.worst if bad else old for bad, old in zip(broken, target.values, strict=True)]
         return replace(target, values=tuple(values))
+
+    def worse(self, candidate: Measured, present: Measured) -> list[str]:
+        """By what a text does worse than another on the same rows: a lower mean, or fewer rows that could be judged."""
+        pairs = {"the target": (candidate.target, present.target, self.scale)} | {
+            repr(name): (scores, present.guardrails[name], _scale(self.guardrails[name].loss))
+            for name, scores in candidate.guardrails.items()
+        }
+        return [name for name, each in pairs.items() if not _as_well(*each)]
 
     def _answers(self, rows: Sequence[Row], values: Mapping[str, str]) -> list[Variable]:
         """The program's outputs, pending."""
@@ -320,6 +339,13 @@ def _oriented(scores: Scores, scale: Scale) -> list[float | None]:
 def _bounds(scale: Scale) -> tuple[float, float]:
     low, high = scale.bounds
     return (low, high) if scale.higher_is_better else (-high, -low)
+
+
+def _as_well(new: Scores, old: Scores, scale: Scale) -> bool:
+    if new.mean is None or old.mean is None:
+        return old.mean is None
+    gain = new.mean - old.mean if scale.higher_is_better else old.mean - new.mean
+    return gain >= 0 and len(new.known) >= len(old.known)
 
 
 def _broken(start: Scores, candidate: Scores) -> int:

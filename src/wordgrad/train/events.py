@@ -51,6 +51,9 @@ class Step:
 
     number: int
     """From 1."""
+    accepted: bool
+    """Whether the search goes on from `after`."""
+    reason: str
     before: Mapping[str, str]
     after: Mapping[str, str]
     """The best candidate's values, also where it was not accepted; `before` where there was none."""
@@ -58,9 +61,6 @@ class Step:
     """The gradients on each variable."""
     compression: bool = False
     """Whether shorter texts were asked for, and no row taught anything."""
-    accepted: bool = False
-    """Whether the search goes on from `after`."""
-    reason: str = ""
     lead: Lead | None = None
     """Of the race; None where there was no candidate to race."""
 

@@ -86,6 +86,8 @@ def predicted(job: Job, found: Checkup, looks: Sequence[Sequence[Spending]]) -> 
     rows a half, or 4 / sqrt(rows) where that is less; docs/statistics.md has simulations. Then some new text meets the
     sealed rows, and in every second run the test rows.
 
+    A compression, where the plan has one, is a last race of its rewrites; expected as often as anything is learned.
+
     Not seen, so by rule, at four characters a token: a critic reads its prompt's fixed text, what the row's calls read
     and wrote, and the judge's words; it writes 60 tokens on a part, as the examples in its prompt do. `fused` asks one
     for a failing row, `per_node` one for each of the row's calls, `per_edge` one for each input that these have in a

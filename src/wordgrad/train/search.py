@@ -16,6 +16,7 @@ from wordgrad.engines.defaults import backward_engine, resolve
 from wordgrad.errors import UsageError
 from wordgrad.functions.strategies import per_node
 from wordgrad.optim.base import Optimizer
+from wordgrad.optim.compression import Compression
 from wordgrad.optim.proposal import Proposal
 from wordgrad.statistics.betting import mean_interval
 from wordgrad.statistics.racing import Race, block_of
@@ -23,6 +24,8 @@ from wordgrad.train.evaluate import Task, settled
 from wordgrad.train.events import Lead, Observer, Phase, Step
 from wordgrad.train.program import values_of
 from wordgrad.types import Engine
+
+_FEWER_WORDS = Gradient(text="Say the same in fewer words.", objective="the same answers from a shorter text")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,7 @@ class Plan:
     rewriter: str | Engine | None = None
     """Who rewrites; the critic where None."""
     compressions: int = 0
-    """Rewrites at the end that say what was found in fewer words; one that does as well takes its place."""
+    """Rewrites at the end that say in fewer words what grew in the search; one that does as well takes its place."""
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.candidates) < 1 or min(self.momentum, self.compressions) < 0:
@@ -62,12 +65,6 @@ class Plan:
         """Who writes the gradients, and who rewrites."""
         critic = resolve(self.critic)
         return critic, critic if self.rewriter is None else resolve(self.rewriter)
-
-
-_FEWER_WORDS = (
-    "Say the same in fewer words. Keep every rule, name, form and example that an answer depends on; leave out what is "
-    "said twice, and what is not needed."
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +109,8 @@ class Search:
     last: int | None = None
     later: Later | None = None
     steps: list[Step] = field(default_factory=list)
-    planned: int = 0
-    """Steps that the plan has, the compression included where there is something to compress."""
+    _compresses: bool = False
+    """Whether the steps left something to compress."""
     _connected: bool = False
     """Whether a row has used a variable."""
     _unused: Sequence[Variable] = ()
@@ -129,18 +126,21 @@ class Search:
         for number in itertools.count(1):
             if self.later is not None and number == self.later.step:
                 self._change(self.later)
-            self.planned = self.plan.steps
             if number > self.plan.steps or not self._goes_on(self.plan.candidates, self.plan.batch):
                 break
             self._made(self._step(number, next(batches)))
-        done = len(self.steps) == self.plan.steps
-        if done and self.plan.compressions and _length(self.values) > _length(start):
-            self.planned += 1
-            if self._goes_on(self.plan.compressions):
-                self._made(self._compressed(self.planned))
+        grown = [name for name, text in self.values.items() if len(text) > len(start[name])]
+        self._compresses = bool(grown) and self.plan.compressions > 0 and len(self.steps) == self.plan.steps
+        if self._compresses and self._goes_on(self.plan.compressions):
+            self._made(self._compressed(self.planned, grown, start))
         if not self._connected:
             self._backward(self._unused)  # which says where the program leaves its variables out
         return self.values
+
+    @property
+    def planned(self) -> int:
+        """Steps that the plan has, the compression included where there is something to compress."""
+        return self.plan.steps + self._compresses
 
     def _change(self, later: Later) -> None:
         self.plan, self.margin = later.plan, later.margin
@@ -177,63 +177,97 @@ class Search:
     def _step(self, number: int, batch: Sequence[Row]) -> Step:
         before = self.values
         self._learn(batch)
-        step = Step(number=number, before=before, after=before, feedback=self._feedback)
+        step = Step(number=number, accepted=False, reason="", before=before, after=before, feedback=self._feedback)
         if not any(step.feedback.values()):
             rows = "no row of the batch uses a variable" if self._unused else "every row of the batch passed"
             return replace(step, reason=f"{rows}: nothing to learn")
         self.observer(Phase("rewriting", 1))
         proposals = self.optimizer.propose()
-        candidates = self._distinct(proposals, before)
+        candidates = self._distinct(proposals, [before])
         if not candidates:
-            reasons = dict.fromkeys(reason for each in proposals for reason in each.reasons)
-            return replace(step, reason="no usable rewrite: " + ("; ".join(reasons) or "all equal the present text"))
-        return self._raced(step, candidates)
+            return replace(step, reason=_unusable(proposals, "all equal the present text"))
+        texts = [before, *({**before, **each.values} for each in candidates)]
+        race = self._race(texts, present=0)
+        if race.winner:
+            self.optimizer.apply(candidates[race.winner - 1])
+        tried = "the one candidate" if len(candidates) == 1 else f"the best of {len(candidates)} candidates"
+        cut = "; the budget ended the race" if race.cut else ""
+        return replace(
+            step,
+            accepted=race.winner > 0,
+            reason=f"{tried} {'leads' if race.winner else 'does not lead'}: {self._shown(race.lead)}{cut}",
+            after=texts[race.best],
+            lead=race.lead,
+        )
 
-    def _compressed(self, number: int) -> Step:
-        """A step that no row teaches: all variables are asked to say the same in fewer words."""
+    def _compressed(self, number: int, grown: Sequence[str], start: Mapping[str, str]) -> Step:
+        """A step that no row teaches: what grew since the start is to be said in fewer words.
+
+        Shorter texts race against the present one, where of equals the shortest leads. One that leads takes its place
+        if it does as well on all selection rows, by the target and by each guardrail that asks no judge.
+        """
         before = self.values
+        variables = {name: self.task.program.parameters[name] for name in grown}
+        like = self.optimizer
+        compression = Compression(
+            variables, like.engine, candidates=self.plan.compressions, seed=like.seed, options=like.options
+        )
         self.optimizer.zero_grad()
-        for each in self.optimizer.parameters.values():
-            if each.requires_grad:
-                each.accumulate_grad(_FEWER_WORDS)
-        self.optimizer.candidates = self.plan.compressions
-        step = Step(number=number, before=before, after=before, feedback=self._feedback, compression=True)
+        for each in variables.values():
+            each.accumulate_grad(_FEWER_WORDS)
         self.observer(Phase("compressing", 1))
-        rewrites = self._distinct(self.optimizer.propose(), before)
-        shorter = [each for each in rewrites if _length({**before, **each.values}) < _length(before)]
+        proposals = compression.propose()
+        shorter = [
+            each
+            for each in self._distinct(proposals, [before, start])
+            if all(len(text) < len(before[name]) for name, text in each.values.items())
+        ]
+        shorter.sort(key=lambda each: sum(map(len, each.values.values())))
+        step = Step(
+            number=number,
+            accepted=False,
+            reason=_unusable(proposals, "none is shorter than the present text"),
+            before=before,
+            after=before,
+            feedback=self._feedback,
+            lead=None,
+            compression=True,
+        )
         if not shorter:
-            return replace(step, reason="no usable rewrite is shorter than the present text")
-        return self._raced(step, sorted(shorter, key=lambda each: _length({**before, **each.values})))
+            return step
+        texts = [*({**before, **each.values} for each in shorter), before]
+        race = self._race(texts, present=len(shorter))
+        tried = "the one shorter text" if len(shorter) == 1 else f"the best of {len(shorter)} shorter texts"
+        step = replace(step, after=texts[race.best], lead=race.lead)
+        if race.winner == len(shorter):
+            return replace(step, reason=f"{tried} does worse: {self._shown(race.lead)}")
+        if not self._affords(2 * len(self.selection)):
+            return replace(step, reason=f"{tried} led, and the budget has no room to compare it on all rows")
+        self.observer(Phase("comparing both texts", 2 * len(self.selection)))
+        new, old = self.task.measured(
+            self.selection,
+            [texts[race.winner], before],
+            against=before,
+            guards=[name for name, each in self.task.guardrails.items() if each.hard or not each.asks],
+            observer=self.observer,
+        )
+        worse = self.task.worse(new, old)
+        if not worse:
+            compression.apply(shorter[race.winner])
+        lead = self._lead(old.target.known, new.target.known)
+        found = f"does worse by {', '.join(worse)}" if worse else "does as well"
+        return replace(step, accepted=not worse, reason=f"{tried} {found}: {self._shown(lead)}", lead=lead)
+
+    def _shown(self, lead: Lead) -> str:
+        shown = self.task.scale.shown
+        return (
+            f"{shown(lead.candidate)} on {lead.candidate_rows} selection rows, the present text {shown(lead.start)} on "
+            f"{lead.start_rows}"
+        )
 
     @property
     def _feedback(self) -> Mapping[str, tuple[Gradient, ...]]:
         return {name: each.gradients for name, each in self.task.program.parameters.items()}
-
-    def _raced(self, step: Step, candidates: Sequence[Proposal]) -> Step:
-        """The step with how a race of candidates and the present text ended.
-
-        Of equals the first leads. So a candidate has to be better than the present text, and a compression only as
-        good: the shortest comes first, and the present text last.
-        """
-        present = len(candidates) if step.compression else 0
-        texts = [{**step.before, **each.values} for each in candidates]
-        race = self._race([*texts[:present], step.before, *texts[present:]], present)
-        best = race.best if race.best < present else race.best - 1
-        if race.accepted:
-            self.optimizer.apply(candidates[best])
-        what = "shorter text" if step.compression else "candidate"
-        verdict = ("does worse", "does as well") if step.compression else ("does not lead", "leads")
-        tried = f"the one {what}" if len(candidates) == 1 else f"the best of {len(candidates)} {what}s"
-        cut = "; the budget ended the race" if race.cut else ""
-        lead, shown = race.lead, self.task.scale.shown
-        return replace(
-            step,
-            reason=f"{tried} {verdict[race.accepted]}: {shown(lead.candidate)} on {lead.candidate_rows} selection "
-            f"rows, the present text {shown(lead.start)} on {lead.start_rows}{cut}",
-            after=texts[best],
-            lead=lead,
-            accepted=race.accepted,
-        )
 
     def _learn(self, batch: Sequence[Row]) -> None:
         self.observer(Phase("learning from a batch", len(batch)))
@@ -251,17 +285,17 @@ class Search:
             with backward_engine(resolve(self.plan.critic)):
                 backward(losses, strategy=self.plan.strategy)
 
-    def _distinct(self, proposals: Sequence[Proposal], before: Mapping[str, str]) -> list[Proposal]:
-        """The usable candidates, each text once, without the present one."""
+    def _distinct(self, proposals: Sequence[Proposal], known: Sequence[Mapping[str, str]]) -> list[Proposal]:
+        """The usable candidates, each text once, without those that are known."""
         kept: dict[tuple[tuple[str, str], ...], Proposal] = {}
         for each in proposals:
-            values = {**before, **each.values}
-            if not each.reasons and values != dict(before):
+            values = {**self.values, **each.values}
+            if not each.reasons and values not in known:
                 kept.setdefault(tuple(values.items()), each)
         return list(kept.values())
 
-    def _race(self, texts: Sequence[Mapping[str, str]], present: int) -> _Finish:
-        """Race texts, of which one is the present one."""
+    def _race(self, texts: Sequence[Mapping[str, str]], *, present: int) -> _Finish:
+        """Race texts, of which one is the present one; of equals the first leads."""
         race = Race(
             entrants=len(texts),
             rows=len(self.selection),
@@ -270,6 +304,7 @@ class Search:
             margin=self.margin,
             incumbent=present,
         )
+        hard = [name for name, each in self.task.guardrails.items() if each.hard]
         scored: list[list[float]] = [[] for _ in texts]
         cut = False
         while (heat := race.heat()) is not None:
@@ -281,17 +316,16 @@ class Search:
                 [self.selection[row] for row in heat.rows],
                 [texts[entrant] for entrant in heat.entrants],
                 against=texts[present],
-                hard=True,
+                guards=hard,
                 observer=self.observer,
             )
             race.tell([self.task.oriented(each.target) for each in found])
             for entrant, each in zip(heat.entrants, found, strict=True):
-                scored[entrant] += [score for score in each.target.values if score is not None]
+                scored[entrant] += each.target.known
         how_far = race.standings
         rivals = [each for each in range(len(texts)) if each != present]
         best = max(rivals, key=lambda each: (each == race.winner, how_far[each].rows, how_far[each].mean or 0.0, -each))
-        lead = self._lead(scored[present], scored[best])
-        return _Finish(accepted=race.winner != present, best=best, lead=lead, cut=cut)
+        return _Finish(winner=race.winner, best=best, lead=self._lead(scored[present], scored[best]), cut=cut)
 
     def _lead(self, start: Sequence[float], candidate: Sequence[float]) -> Lead:
         rng = random.Random("an order to bet in")  # noqa: S311 - the search's own draws stay as they are
@@ -306,13 +340,14 @@ class Search:
         )
 
 
-def _length(values: Mapping[str, str]) -> int:
-    return sum(map(len, values.values()))
+def _unusable(proposals: Sequence[Proposal], otherwise: str) -> str:
+    reasons = dict.fromkeys(reason for each in proposals for reason in each.reasons)
+    return "no usable rewrite: " + ("; ".join(reasons) or otherwise)
 
 
 class _Finish(NamedTuple):
-    accepted: bool
-    """Whether a candidate won."""
+    winner: int
+    """The place of the text that leads."""
     best: int
     """The place of the best text but the present one."""
     lead: Lead
