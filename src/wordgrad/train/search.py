@@ -190,7 +190,7 @@ class Search:
         race = self._race(texts, present=0)
         if race.winner:
             self.optimizer.apply(candidates[race.winner - 1])
-        tried = "the one candidate" if len(candidates) == 1 else f"the best of {len(candidates)} candidates"
+        tried = _tried(len(candidates), "candidate")
         cut = "; the budget ended the race" if race.cut else ""
         return replace(
             step,
@@ -208,10 +208,8 @@ class Search:
         """
         before = self.values
         variables = {name: self.task.program.parameters[name] for name in grown}
-        like = self.optimizer
-        compression = Compression(
-            variables, like.engine, candidates=self.plan.compressions, seed=like.seed, options=like.options
-        )
+        like, candidates = self.optimizer, self.plan.compressions
+        compression = Compression(variables, like.engine, candidates=candidates, seed=like.seed, options=like.options)
         self.optimizer.zero_grad()
         for each in variables.values():
             each.accumulate_grad(_FEWER_WORDS)
@@ -237,26 +235,29 @@ class Search:
             return step
         texts = [*({**before, **each.values} for each in shorter), before]
         race = self._race(texts, present=len(shorter))
-        tried = "the one shorter text" if len(shorter) == 1 else f"the best of {len(shorter)} shorter texts"
+        tried = _tried(len(shorter), "shorter text")
         step = replace(step, after=texts[race.best], lead=race.lead)
         if race.winner == len(shorter):
             return replace(step, reason=f"{tried} does worse: {self._shown(race.lead)}")
         if not self._affords(2 * len(self.selection)):
             return replace(step, reason=f"{tried} led, and the budget has no room to compare it on all rows")
+        worse, lead = self._compared(texts[race.winner], before)
+        if worse:
+            return replace(step, reason=f"{tried} does worse by {', '.join(worse)}: {self._shown(lead)}", lead=lead)
+        compression.apply(shorter[race.winner])
+        return replace(step, accepted=True, reason=f"{tried} does as well: {self._shown(lead)}", lead=lead)
+
+    def _compared(self, shorter: Mapping[str, str], present: Mapping[str, str]) -> tuple[list[str], Lead]:
+        """By what a text does worse than the present one on all selection rows, and how far both came."""
         self.observer(Phase("comparing both texts", 2 * len(self.selection)))
         new, old = self.task.measured(
             self.selection,
-            [texts[race.winner], before],
-            against=before,
+            [shorter, present],
+            against=present,
             guards=[name for name, each in self.task.guardrails.items() if each.hard or not each.asks],
             observer=self.observer,
         )
-        worse = self.task.worse(new, old)
-        if not worse:
-            compression.apply(shorter[race.winner])
-        lead = self._lead(old.target.known, new.target.known)
-        found = f"does worse by {', '.join(worse)}" if worse else "does as well"
-        return replace(step, accepted=not worse, reason=f"{tried} {found}: {self._shown(lead)}", lead=lead)
+        return self.task.worse(new, old), self._lead(old.target.known, new.target.known)
 
     def _shown(self, lead: Lead) -> str:
         shown = self.task.scale.shown
@@ -338,6 +339,10 @@ class Search:
             low=interval.low,
             high=interval.high,
         )
+
+
+def _tried(count: int, what: str) -> str:
+    return f"the one {what}" if count == 1 else f"the best of {count} {what}s"
 
 
 def _unusable(proposals: Sequence[Proposal], otherwise: str) -> str:
