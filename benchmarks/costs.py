@@ -89,7 +89,7 @@ Why goals are missed:
 - What the search will learn is not known before. One that learns all at once (10) has little left to pay for. Races took all rows where texts answer alike (3), and 22 to 44 % where they differ much (9), where 60 and 46 % were expected; the bound pays for all.
 - The rules for replies never seen say that a rewrite adds 100 tokens. Here it adds 30 to 600, and each row in a race reads it. With the true mean in the rule, 11 to 13 and 19 would be off by about half as much; races of 65 to 77 % (11) and 78 to 87 % (19), where 63 and 70 % were expected, are a part of the rest. Counted apart, 3 seeds each.
 - A program of the user's own has no known price for a token more to read, so it is taken at the average of what it reads and writes (15).
-- The bound is what runs may cost that began with such a look. Where rewrites are right at once (10), or races end early (9), about a quarter of it is paid. Until 2026-11-28 it was the sum of all surprises: on seeds 0 to 4 it held in 100 of 100 runs, and was at most twice what was paid in 39."""
+- The bound is what runs may cost that began with such a look. Where rewrites are right at once (10), or races end early (9), about a quarter of it is paid."""
 
 LENGTHS = {
     "few": {"critic": (10, 40), "rewrite": (30, 120), "answer": (2, 10), "row": (10, 40)},

@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 
 import wordgrad as wg
-from engines import verdicts
-from project import BETTER, START, Project, breaking, project
+from project import BETTER, START, Project, Pupil, breaking, project
 from stored import rows
 from wordgrad.data.split import divide
-from wordgrad.testing import RuleEngine
 from wordgrad.train.events import Phase
 from wordgrad.train.search import Search
 from wordgrad.types import Request
@@ -27,30 +25,22 @@ TRAIN, VALIDATION, TEST = (
 )
 
 
-class Wordy(RuleEngine):
-    """Shouts where the prompt says CAPITALS; its rewrites are long, unless fewer words are asked for.
+class Wordy(Pupil):
+    """Its rewrites are long, unless fewer words are asked for.
 
     Args:
         shorter: The texts that it then gives, one a draw.
     """
 
     def __init__(self, *shorter: str) -> None:
-        super().__init__(self.said, name="fake")
+        super().__init__({"value": LONG})
         self.shorter = shorter
 
     def said(self, request: Request) -> Any:
         """The reply to one request."""
-        match request.purpose:
-            case "preflight":
-                return "ready"
-            case "forward":
-                word = request.messages[-1].text
-                return word.upper() if "CAPITALS" in request.messages[0].text else word
-            case "optimize":
-                fewer = "Use at most" in request.messages[-1].text
-                return {"value": self.shorter[request.sample[-1]] if fewer else LONG}
-            case _:
-                return verdicts(request)
+        if request.purpose == "optimize" and "Use at most" in request.messages[-1].text:
+            return {"value": self.shorter[request.sample[-1]]}
+        return super().said(request)
 
     def asked(self, purpose: str) -> list[str]:
         """The prompts of one purpose."""
@@ -240,6 +230,7 @@ def test_a_judge_that_guards_is_not_asked_in_the_search() -> None:
     selection = divide([row["word"] for row in VALIDATION], seed=0, group=lambda word: word).selection
 
     assert search_of(result).steps[-1].accepted
+    assert engine.asked("judge")
     assert not any(word.upper() in each for each in engine.asked("judge") for word in selection)
 
 

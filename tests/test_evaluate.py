@@ -10,8 +10,9 @@ import pytest
 import wordgrad as wg
 from wordgrad.losses.base import Loss
 from wordgrad.statistics.claim import claim
-from wordgrad.train.evaluate import Scores, Task
+from wordgrad.train.evaluate import Task
 from wordgrad.train.program import Plain
+from wordgrad.train.scores import Scores
 
 
 def task(loss: Loss) -> Task:

@@ -19,9 +19,9 @@ from wordgrad.compose.record import recorded
 from wordgrad.compose.report import gained, shown
 from wordgrad.statistics.claim import Claim
 from wordgrad.store.ledger import Totals
-from wordgrad.train.evaluate import Scores, Slice, slices
 from wordgrad.train.events import Advance, Event, Phase, Step
 from wordgrad.train.job import Outcome
+from wordgrad.train.scores import Scores, Slice, slices
 
 _WIDE = 80
 """Columns from which the bar has room beside what it is about."""

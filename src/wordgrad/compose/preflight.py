@@ -11,12 +11,12 @@ from wordgrad.compose.run import Run
 from wordgrad.data.rows import Row
 from wordgrad.engines.preflight import preflight
 from wordgrad.train.checkup import Checkup, checkup
-from wordgrad.train.evaluate import Scores
 from wordgrad.train.events import Observer, Phase
 from wordgrad.train.job import Job
 from wordgrad.train.known import hold_against
 from wordgrad.train.predict import Prediction, predicted
 from wordgrad.train.program import values_of
+from wordgrad.train.scores import Scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from wordgrad.core.gradient import Gradient
 from wordgrad.losses.base import Scale
 from wordgrad.statistics.claim import Claim
 from wordgrad.train.accept import Decision
-from wordgrad.train.evaluate import slices
 from wordgrad.train.events import Step
 from wordgrad.train.job import Outcome
+from wordgrad.train.scores import slices
 
 
 def recorded(step: Step) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class _Judge(Loss):
             messages=made.messages, template=made.template, sampling=self.options, purpose="judge", node=node.role
         )
 
-    def shown(self, case: Case, template: Callable[..., Prompt]) -> Callable[[Limits], Prompt]:
+    def prompt_of(self, case: Case, template: Callable[..., Prompt]) -> Callable[[Limits], Prompt]:
         """One output, and what is known of it; of texts that are too long the judge sees the start and the end."""
 
         def prompt(limits: Limits) -> Prompt:
@@ -90,7 +90,7 @@ class TextLoss(_Judge):
         Raises:
             EngineError: The judge refused, or its critique was cut off at its length limit.
         """
-        engine, request = resolve(self.engine), self.request(self.shown(case, prompts.judge_text), node)
+        engine, request = resolve(self.engine), self.request(self.prompt_of(case, prompts.judge_text), node)
         completion = await wrapped(engine).complete(request)
         if completion.finish != "stop" or not completion.text.strip():
             raise EngineError(
@@ -137,7 +137,7 @@ class JudgeLoss(_Judge):
     async def judge(self, case: Case, node: Node) -> Result:
         """The score and the critique; no score where neither the judge's reply nor its repair is a verdict."""
         engine = resolve(self.engine)
-        request = self.request(self.shown(case, prompts.judge_score), node, form=_Verdict)
+        request = self.request(self.prompt_of(case, prompts.judge_score), node, form=_Verdict)
         try:
             verdict, calls = await ask(wrapped(engine), request, _Verdict)
         except UnreadableReply as error:

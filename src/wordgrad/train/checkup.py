@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from wordgrad.statistics.betting import Interval, mean_interval
 from wordgrad.statistics.power import smallest_gain
-from wordgrad.train.evaluate import Scores
 from wordgrad.train.job import Job
+from wordgrad.train.scores import Scores
 
 WORSE = 0.05
 """The share of rows that a better text is taken to score lower, where so many pass."""

@@ -20,61 +20,9 @@ from wordgrad.statistics.pairs import Pairs, paired
 from wordgrad.train.accept import Guarded
 from wordgrad.train.events import Advance, Observer, unwatched
 from wordgrad.train.program import Answer, Program
+from wordgrad.train.scores import Measured, Scores, broken
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """One text's scores, in the order of the rows; None where the metric could not judge."""
-
-    values: tuple[float | None, ...]
-    passed: tuple[bool, ...]
-    tags: tuple[Mapping[str, str], ...] = ()
-    """The kind of each row, where the metric says it."""
-
-    @property
-    def known(self) -> list[float]:
-        """The scores there are."""
-        return [each for each in self.values if each is not None]
-
-    @property
-    def mean(self) -> float | None:
-        """Of the scores there are; None where there is none."""
-        known = self.known
-        return sum(known) / len(known) if known else None
-
-    def of(self, rows: Sequence[int]) -> Scores:
-        """The scores of these rows alone."""
-        return Scores(values=tuple(self.values[row] for row in rows), passed=tuple(self.passed[row] for row in rows))
-
-    def broke(self, row: int) -> bool:
-        """Whether a row was judged and does not pass."""
-        return self.values[row] is not None and not self.passed[row]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
-    """Rows of one kind, under two texts."""
-
-    name: str
-    """"language: fr"."""
-    n: int
-    start: float | None
-    """The mean; None where no row could be judged."""
-    end: float | None
-
-
-def slices(start: Scores, end: Scores) -> list[Slice]:
-    """The scores of each kind of row, by the tags that the metric gave under the start; in the order of first rows."""
-    rows: dict[str, list[int]] = {}
-    for row, tags in enumerate(start.tags):
-        for name, value in tags.items():
-            rows.setdefault(f"{name}: {value}", []).append(row)
-    return [
-        Slice(name=name, n=len(places), start=start.of(places).mean, end=end.of(places).mean)
-        for name, places in rows.items()
-    ]
 
 
 def scored(metric: Metric | Loss, what: str) -> Loss:
@@ -118,15 +66,6 @@ class Guardrail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """One text's answers, and their scores by all metrics, in the order of the rows."""
-
-    outputs: tuple[str, ...]
-    target: Scores
-    guardrails: Mapping[str, Scores]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """What answers, what judges, and the columns they read."""
 
@@ -149,7 +88,7 @@ class Task:
 
     def oriented(self, scores: Scores) -> list[float | None]:
         """The scores, with more as better."""
-        return _oriented(scores, self.scale)
+        return scores.oriented(self.scale)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -167,7 +106,7 @@ class Task:
             name: Guarded(
                 pairs=_paired(start.guardrails[name], candidate.guardrails[name], _scale(each.loss), cases),
                 margin=each.margin,
-                broken=_broken(start.guardrails[name], candidate.guardrails[name]) if each.hard else 0,
+                broken=broken(start.guardrails[name], candidate.guardrails[name]) if each.hard else 0,
             )
             for name, each in self.guardrails.items()
         }
@@ -212,7 +151,7 @@ class Task:
             BudgetExceeded: The run's budget is spent.
             NodeError: The program or the metric failed.
         """
-        return _scores(settled(self.judged(rows, values), observer))
+        return Scores.from_results(settled(self.judged(rows, values), observer))
 
     def measured(
         self,
@@ -229,8 +168,7 @@ class Task:
             rows: At least one.
             texts: Each as in `scores`.
             against: The text that a pairwise judge compares each of them with; each answer by itself where None.
-            guards: The guardrails to measure, by name; then a row that breaks a hard one has the target's worst score.
-                All, and the target's own scores, where None.
+            guards: The guardrails to measure, by name; all where None.
             observer: Told after each row of each text.
 
         Raises:
@@ -253,19 +191,20 @@ class Task:
         for first in range(0, len(started), len(rows)):
             answers = started[first : first + len(rows)]
             results = flat[first * wide : (first + len(rows)) * wide]
-            target, *others = (_scores(results[number::wide]) for number in range(wide))
+            target, *others = (Scores.from_results(results[number::wide]) for number in range(wide))
             guarded = dict(zip(losses, others, strict=True))
             outputs = tuple(each.output.result.failure or each.output.text for each in answers)
-            marked = target if guards is None else self._marked(target, guarded)
-            found.append(Measured(outputs=outputs, target=marked, guardrails=guarded))
+            found.append(Measured(outputs=outputs, target=target, guardrails=guarded))
         return found
 
-    def _marked(self, target: Scores, guarded: Mapping[str, Scores]) -> Scores:
+    def constrained(self, found: Measured) -> Scores:
         """The target's scores, the worst one where a hard constraint is broken."""
-        hard = [each for name, each in guarded.items() if self.guardrails[name].hard]
-        broken = [any(each.broke(row) for each in hard) for row in range(len(target.values))]
-        values = [self.scale.worst if bad else old for bad, old in zip(broken, target.values, strict=True)]
-        return replace(target, values=tuple(values))
+        hard = [each for name, each in found.guardrails.items() if self.guardrails[name].hard]
+        values = [
+            self.scale.worst if any(each.broke(row) for each in hard) else score
+            for row, score in enumerate(found.target.values)
+        ]
+        return replace(found.target, values=tuple(values))
 
     def worse(self, candidate: Measured, present: Measured) -> list[str]:
         """By what a text does worse than another on the same rows: a lower mean, or fewer rows that could be judged."""
@@ -273,7 +212,7 @@ class Task:
             repr(name): (scores, present.guardrails[name], _scale(self.guardrails[name].loss))
             for name, scores in candidate.guardrails.items()
         }
-        return [name for name, each in pairs.items() if not _as_well(*each)]
+        return [name for name, (new, old, scale) in pairs.items() if not new.as_well_as(old, scale)]
 
     def _answers(self, rows: Sequence[Row], values: Mapping[str, str]) -> list[Variable]:
         """The program's outputs, pending."""
@@ -331,40 +270,13 @@ def _scale(loss: Loss) -> Scale:
     return loss.scale
 
 
-def _oriented(scores: Scores, scale: Scale) -> list[float | None]:
-    sign = 1 if scale.higher_is_better else -1
-    return [None if each is None else sign * each for each in scores.values]
-
-
 def _bounds(scale: Scale) -> tuple[float, float]:
     low, high = scale.bounds
     return (low, high) if scale.higher_is_better else (-high, -low)
 
 
-def _as_well(new: Scores, old: Scores, scale: Scale) -> bool:
-    if new.mean is None or old.mean is None:
-        return old.mean is None
-    gain = new.mean - old.mean if scale.higher_is_better else old.mean - new.mean
-    return gain >= 0 and len(new.known) >= len(old.known)
-
-
-def _broken(start: Scores, candidate: Scores) -> int:
-    """Rows on which a hard constraint is broken, or can be judged under the start only."""
-    rows = range(len(candidate.values))
-    unjudged = [start.values[row] is not None and candidate.values[row] is None for row in rows]
-    return sum(candidate.broke(row) or unjudged[row] for row in rows)
-
-
 def _paired(start: Scores, candidate: Scores, scale: Scale, cases: Sequence[int]) -> Pairs:
-    return paired(_oriented(start, scale), _oriented(candidate, scale), bounds=_bounds(scale), units=cases)
-
-
-def _scores(results: Sequence[Result]) -> Scores:
-    return Scores(
-        values=tuple(each.score for each in results),
-        passed=tuple(bool(each.passed) for each in results),
-        tags=tuple(each.tags for each in results),
-    )
+    return paired(start.oriented(scale), candidate.oriented(scale), bounds=_bounds(scale), units=cases)
 
 
 def settled(judgements: Sequence[Variable], observer: Observer = unwatched, *, wide: int = 1) -> list[Result]:

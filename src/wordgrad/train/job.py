@@ -18,10 +18,11 @@ from wordgrad.errors import BudgetExceeded, StoreError
 from wordgrad.optim.base import Optimizer
 from wordgrad.statistics.claim import Claim, claim
 from wordgrad.train.accept import Acceptance, Decision, decide
-from wordgrad.train.evaluate import Measured, Scores, Task
+from wordgrad.train.evaluate import Task
 from wordgrad.train.events import Decided, Ending, Event, Observer, Phase, Step
 from wordgrad.train.known import Known, hold_against
 from wordgrad.train.review import Disagreement
+from wordgrad.train.scores import Measured, Scores
 from wordgrad.train.search import Later, Plan, Search
 from wordgrad.types import Engine, Index
 

@@ -208,8 +208,13 @@ class Search:
         """
         before = self.values
         variables = {name: self.task.program.parameters[name] for name in grown}
-        like, candidates = self.optimizer, self.plan.compressions
-        compression = Compression(variables, like.engine, candidates=candidates, seed=like.seed, options=like.options)
+        compression = Compression(
+            variables,
+            self.optimizer.engine,
+            candidates=self.plan.compressions,
+            seed=self.optimizer.seed,
+            options=self.optimizer.options,
+        )
         self.optimizer.zero_grad()
         for each in variables.values():
             each.accumulate_grad(_FEWER_WORDS)
@@ -320,9 +325,10 @@ class Search:
                 guards=hard,
                 observer=self.observer,
             )
-            race.tell([self.task.oriented(each.target) for each in found])
-            for entrant, each in zip(heat.entrants, found, strict=True):
-                scored[entrant] += each.target.known
+            scores = [self.task.constrained(each) for each in found]
+            race.tell([self.task.oriented(each) for each in scores])
+            for entrant, each in zip(heat.entrants, scores, strict=True):
+                scored[entrant] += each.known
         how_far = race.standings
         rivals = [each for each in range(len(texts)) if each != present]
         best = max(rivals, key=lambda each: (each == race.winner, how_far[each].rows, how_far[each].mean or 0.0, -each))
