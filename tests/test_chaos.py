@@ -19,6 +19,7 @@ BUSY = wg.EngineError("slow down", retryable=True, status=429, retry_after_s=0.0
 DOWN = wg.EngineError("the service is down", retryable=True, status=503, retry_after_s=0.0)
 DEAD = wg.EngineError("the key was withdrawn", retryable=False, status=401)
 ANSWERED = "SELECT purpose, count(DISTINCT key), count(*) FROM attempts WHERE state = 'done' GROUP BY purpose"
+LOST = "SELECT count(*) FROM attempts WHERE state = 'lost'"
 PURPOSES: list[Purpose] = ["forward", "backward", "optimize"]
 
 
@@ -80,7 +81,9 @@ def test_nothing_is_lost_in_bad_weather(project: Project) -> None:
 
         assert (seed, found(out)) == (seed, calm)
         assert rows(project.store, ANSWERED) == calm_requests
-        assert json.loads(out)["calls"] == weather.calls
+        # Each call that the engine got was journalled before; one that was cancelled just then may not have got there.
+        asked, ((lost,),) = len(weather.history), rows(project.store, LOST)
+        assert asked <= json.loads(out)["calls"] <= asked + lost
 
     assert faults > 1_000
     assert stops > 100
