@@ -24,7 +24,7 @@ from environments import python_of
 from peers.world import Ended, World, measured, read, write
 from report import Section, show
 
-from wordgrad.train.search import Plan
+from wordgrad.train.plan import Plan
 
 HERE = Path(__file__).parent
 PAGE = HERE / "WORLDS.md"

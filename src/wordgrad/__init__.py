@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from wordgrad.train.accept import Acceptance as Acceptance
     from wordgrad.train.evaluate import Guardrail as Guardrail
     from wordgrad.train.known import Known as Known
-    from wordgrad.train.search import Plan as Plan
+    from wordgrad.train.plan import Plan as Plan
     from wordgrad.types import Capabilities as Capabilities
     from wordgrad.types import Completion as Completion
     from wordgrad.types import Engine as Engine

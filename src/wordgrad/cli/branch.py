@@ -16,7 +16,7 @@ from wordgrad.train import config as configs
 from wordgrad.train.build import plan_of, rebuilt
 from wordgrad.train.config import Config
 from wordgrad.train.job import Job
-from wordgrad.train.search import Later
+from wordgrad.train.plan import Later
 
 _LATER = (
     "search.steps",

@@ -33,7 +33,7 @@ from wordgrad.train.checkup import WORSE
 from wordgrad.train.config import Config, EngineTable, PriceTable
 from wordgrad.train.estimate import estimated
 from wordgrad.train.job import Job
-from wordgrad.train.search import Later
+from wordgrad.train.plan import Later
 from wordgrad.types import Engine, Request
 
 Settings = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's TOML file.")]

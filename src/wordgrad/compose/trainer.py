@@ -36,8 +36,8 @@ from wordgrad.train.evaluate import Guardrail, Task, scored
 from wordgrad.train.events import Event, Observer, unwatched
 from wordgrad.train.job import Job
 from wordgrad.train.known import Known
+from wordgrad.train.plan import Plan
 from wordgrad.train.program import program_of
-from wordgrad.train.search import Plan
 from wordgrad.types import JSON
 
 

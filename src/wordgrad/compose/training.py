@@ -12,8 +12,8 @@ from wordgrad.losses.base import Scale
 from wordgrad.train import job as jobs
 from wordgrad.train.events import Decided, Ending, Event, Observer, Step
 from wordgrad.train.job import Job, Outcome
+from wordgrad.train.plan import Later
 from wordgrad.train.program import values_of
-from wordgrad.train.search import Later
 
 
 def carried_out(run: Run, job: Job, observer: Observer, *, seed: int, later: Later | None = None) -> Outcome:

@@ -22,8 +22,8 @@ from wordgrad.train.config import Config, EngineTable, GuardrailTable, MetricTab
 from wordgrad.train.evaluate import Guardrail, Task
 from wordgrad.train.job import Job
 from wordgrad.train.known import Known
+from wordgrad.train.plan import Plan
 from wordgrad.train.program import OnePrompt, Program, load_attribute, of_user
-from wordgrad.train.search import Plan
 from wordgrad.types import Engine, Sampling
 
 _STRATEGIES: dict[str, type[PerNode | PerEdge | Fused]] = {"per_node": PerNode, "per_edge": PerEdge, "fused": Fused}

@@ -21,9 +21,10 @@ from wordgrad.train.accept import Acceptance, Decision, decide
 from wordgrad.train.evaluate import Task
 from wordgrad.train.events import Decided, Ending, Event, Observer, Phase, Step
 from wordgrad.train.known import Known, hold_against
+from wordgrad.train.plan import Later, Plan
 from wordgrad.train.review import Disagreement
 from wordgrad.train.scores import Measured, Scores
-from wordgrad.train.search import Later, Plan, Search
+from wordgrad.train.search import Search
 from wordgrad.types import Engine, Index
 
 _END: Index = (1_000_000_000,)

@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from wordgrad.core.backward import Strategy, backward
+from wordgrad.core.backward import backward
 from wordgrad.core.gradient import Gradient
 from wordgrad.core.variable import Variable
 from wordgrad.data.rows import Row
 from wordgrad.engines.defaults import backward_engine, resolve
-from wordgrad.errors import UsageError
-from wordgrad.functions.strategies import per_node
 from wordgrad.optim.base import Optimizer
 from wordgrad.optim.compression import Compression
 from wordgrad.optim.proposal import Proposal
@@ -22,59 +20,10 @@ from wordgrad.statistics.betting import mean_interval
 from wordgrad.statistics.racing import Race, block_of
 from wordgrad.train.evaluate import Task, settled
 from wordgrad.train.events import Lead, Observer, Phase, Step
+from wordgrad.train.plan import Later, Plan
 from wordgrad.train.program import values_of
-from wordgrad.types import Engine
 
 _FEWER_WORDS = Gradient(text="Say the same in fewer words.", objective="the same answers from a shorter text")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How long a search is, how wide, and who is asked."""
-
-    steps: int = 3
-    batch: int = 8
-    """Training rows that one step learns from."""
-    candidates: int = 8
-    """Rewrites that race against the present text."""
-    momentum: int = 0
-    """Past steps that the rewriter is shown."""
-    strategy: Strategy = per_node
-    """How feedback passes a model call."""
-    critic: str | Engine | None = None
-    """Who writes the gradients; the default backward engine where None."""
-    rewriter: str | Engine | None = None
-    """Who rewrites; the critic where None."""
-    compressions: int = 0
-    """Rewrites at the end that say in fewer words what grew in the search; one that does as well takes its place."""
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.candidates) < 1 or min(self.momentum, self.compressions) < 0:
-            raise UsageError(
-                f"steps={self.steps!r}, batch={self.batch!r}, candidates={self.candidates!r}: needed are >= 1; "
-                f"momentum={self.momentum!r}, compressions={self.compressions!r}: >= 0"
-            )
-
-    @property
-    def most_steps(self) -> int:
-        """Steps of a search that has something to compress in the end."""
-        return self.steps + (self.compressions > 0)
-
-    @property
-    def engines(self) -> tuple[Engine, Engine]:
-        """Who writes the gradients, and who rewrites."""
-        critic = resolve(self.critic)
-        return critic, critic if self.rewriter is None else resolve(self.rewriter)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Later:
-    """Another plan from some step on: what if?"""
-
-    step: int
-    """The first step under it; from 2."""
-    plan: Plan
-    margin: float
 
 
 @dataclass(slots=True)
