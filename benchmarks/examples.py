@@ -149,7 +149,7 @@ def measured(example: str, name: str, seed: int, store: Path) -> dict[str, Any]:
         with wg.Run(store, seed=seed, cache=True, name=f"{example} {name}, before") as run:
             yield run, unwatched
 
-    doctor = preflighted(job(), opened, seed=seed, rows=DOCTOR_ROWS).checkup.verdict if name == "nothing" else None
+    doctor = preflighted(job(), opened, seed=seed, rows=DOCTOR_ROWS).verdict if name == "nothing" else None
     timed = Timed()
     with wg.Run(store, seed=seed, cache=True, name=f"{example} {name}"):
         outcome = jobs.run(job(), seed=seed, observer=timed, allowance=Unlimited())

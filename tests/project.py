@@ -110,9 +110,11 @@ class Two(Pupil):
     """Each rewrite is another text, so that a step takes more calls than it was begun for."""
 
     def said(self, request: Request) -> Reply:
+        said = super().said(request)
         if request.purpose == "optimize":
-            return {"value": f"{BETTER} {request.sample}"}
-        return super().said(request)
+            assert isinstance(said, dict), "the rewrite is one"
+            return {"value": f"{said['value']} {request.sample}"}
+        return said
 
 
 class Flaky(Pupil):

@@ -9,16 +9,20 @@ from collections.abc import Callable
 
 import pytest
 
-from project import Project, Pupil, own_modules, project
+from engines import verdicts
+from project import Project, Pupil, Two, own_modules, project
 from wordgrad.statistics.betting import mean_interval
-from wordgrad.testing import RuleEngine
+from wordgrad.testing import Reply, RuleEngine
 from wordgrad.types import Request
 
 __all__ = ["own_modules", "project"]
 
 
 def answering(project: Project, *looks: str) -> None:
-    """Answer each look at the selection rows, a sign a row: "+" right, "-" wrong, "?" with a question mark."""
+    """Answer each look at the selection rows, a sign a row: "+" right, "-" wrong, "?" with a question mark.
+
+    Training rows are answered right.
+    """
     asked: Counter[str] = Counter()
     rows = project.divided().selection
 
@@ -26,6 +30,8 @@ def answering(project: Project, *looks: str) -> None:
         if request.purpose == "preflight":
             return "ready"
         word = request.messages[-1].text
+        if word not in rows:
+            return word.upper()
         sign = looks[asked[word]][rows.index(word)]
         asked[word] += 1
         return {"+": word.upper(), "-": word, "?": "?"}[sign]
@@ -34,12 +40,13 @@ def answering(project: Project, *looks: str) -> None:
 
 
 def test_a_start_that_can_learn(project: Project) -> None:
-    """Each selection row is asked twice; what fails both times is there to learn, and the sealed rows could show it."""
+    """Each selection row is asked twice, and a step is rehearsed: there is something to learn, and rows to show it."""
     project.rows("validation", [f"held{number}" for number in range(120)])
     found = project.json("doctor", project.config)
 
     assert found["run"]["calls"]["least"] == 14  # the engine, the test rows, and both batches
-    assert found["calls"] == 121  # the engine, and sixty rows twice
+    # The engine, sixty rows twice; a batch of four, their critics, two rewrites, which are one, on these four rows.
+    assert found["calls"] == 1 + 2 * 60 + 4 + 4 + 2 + 4
     assert (found["rows"], found["score"], found["low"], found["failing"], found["unsteady"]) == (60, 0.0, 0.0, 60, 0)
     assert (found["sealed"], found["worthwhile"], found["known"]) == (60, True, 0)
     assert (
@@ -64,7 +71,7 @@ def test_the_sealed_rows_stay_so(project: Project) -> None:
     project.json("doctor", project.config, "--seed", "7")
 
     asked = {each.prompt for each in engine.history if each.request.purpose == "forward"}
-    assert asked == set(project.divided(seed=7).selection)
+    assert {each for each in asked if not each.startswith("train")} == set(project.divided(seed=7).selection)
 
 
 def test_a_score_that_changes_and_passes_is_no_failure(project: Project) -> None:
@@ -112,17 +119,100 @@ def test_a_start_that_is_not_worth_a_run(project: Project, looks: tuple[str, str
 
 
 def test_the_page_says_it_in_words(project: Project) -> None:
-    """Engines, metric, start, headroom, noise, proof and price, a line each."""
+    """Engines, metric, start, headroom, noise, rehearsal, proof and price, a line each."""
     answering(project, "+++---", "++----")
     _, out, _ = project.run("doctor", project.config)
 
-    lines = out.splitlines()[-8:]
+    lines = out.splitlines()[-9:]
     assert [each.split("  ")[0].strip() for each in lines[:-1]] == [
-        "engines", "metric", "start", "headroom", "noise", "proof", "a run",
+        "engines", "metric", "start", "headroom", "noise", "rehearsal", "proof", "a run",
     ]  # fmt: skip
     assert "50.0% on 6 validation rows; between" in lines[2]
     assert "3 of 6 rows fail both times" in lines[3]
     assert "1 of 6 rows were scored differently the second time" in lines[4]
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "line"),
+    [
+        (
+            None,
+            "4 of 4 training rows fail; 1 of 2 rewrites can be used; it mends 4 of 4 rows that fail, and breaks 0 of 0",
+        ),
+        ({"value": "Say it slowly."}, "1 of 2 rewrites can be used; it mends 0 of 4 rows that fail, and breaks 0 of 0"),
+        ("no rewrite at all", "4 of 4 training rows fail; 0 of 2 rewrites can be used"),
+    ],
+    ids=["good", "bad", "none"],
+)
+def test_the_page_says_whether_a_rewrite_helps(project: Project, rewrite: Reply | None, line: str) -> None:
+    """The first step is rehearsed, and its rewrites tried on the rows that they were written for."""
+    project.engine(Pupil(rewrite))
+    project.monkeypatch.setenv("COLUMNS", "300")
+    _, out, _ = project.run("doctor", project.config)
+
+    (said,) = [each for each in out.splitlines() if each.startswith("rehearsal")]
+    assert line in said
+
+
+def test_several_rewrites_are_tried(project: Project) -> None:
+    """At most four of them, so that a rehearsal stays small; the page has the best."""
+    project.change("candidates = 2", "candidates = 6")
+    project.engine(Two())
+    project.monkeypatch.setenv("COLUMNS", "300")
+    found = project.json("doctor", project.config)["rehearsal"]
+    _, out, _ = project.run("doctor", project.config)
+
+    assert (found["rewrites"], len(found["candidates"])) == (6, 6)
+    assert found["tried"] == [{"mended": 4, "failing": 4, "broken": 0, "passing": 0}] * 4
+    assert "6 of 6 rewrites can be used; the best of 4 mends 4 of 4 rows that fail, and breaks 0 of 0" in out
+
+
+@pytest.mark.parametrize("kind", ["all pass", "no change is asked for", "no rewrite"])
+def test_a_first_step_that_would_learn_nothing_is_a_warning(project: Project, kind: str) -> None:
+    """Selection rows fail, and no training row does; or critics have nothing to say; or no rewrite can be used."""
+    said = {
+        "all pass": "In a rehearsal of the first step, 8 of 8 training rows pass: nothing to learn from",
+        "no change is asked for": "step, 8 of 8 training rows fail, and nothing asks for a change",
+        "no rewrite": "step, no usable rewrite: prompt: ",
+    }[kind]
+    if kind == "all pass":
+        project.rows("train", [f"TRAIN{number}" for number in range(8)])
+    elif kind == "no change is asked for":
+        project.engine(Content())
+    else:
+        project.engine(Pupil("no rewrite at all"))
+    project.rows("validation", [f"held{number}" for number in range(120)])
+    found = project.json("doctor", project.config)
+
+    assert said in found["verdict"]
+    assert found["worthwhile"] is False
+
+
+def test_a_row_that_later_passes_ask_again_is_counted_once(project: Project) -> None:
+    """Ten steps on eight rows ask about eight."""
+    project.change("steps = 2", "steps = 10")
+    project.rows("train", [f"TRAIN{number}" for number in range(8)])
+
+    assert project.json("doctor", project.config)["rehearsal"]["rows"] == 8
+
+
+def test_training_rows_that_cannot_be_judged_do_not_pass(project: Project) -> None:
+    """The verdict counts them apart."""
+    (project.folder / "own_held.py").write_text(
+        "import wordgrad as wg\n\n\ndef held(output, target):\n"
+        "    return wg.Score(None if 'TRAIN' in target else float(output == target))\n"
+    )
+    project.change("[search]", '[metric]\nkind = "function"\nfunction = "own_held:held"\n\n[search]')
+    found = project.json("doctor", project.config)
+
+    assert "0 of 8 training rows pass, and 8 could not be judged: nothing to learn from" in found["verdict"]
+
+
+class Content(Pupil):
+    """A pupil whose critics blame no prompt."""
+
+    def said(self, request: Request) -> Reply:
+        return verdicts(request, P1="") if request.purpose == "backward" else super().said(request)
 
 
 def test_fewer_rows_may_be_looked_at(project: Project) -> None:
@@ -181,7 +271,7 @@ def test_an_outage_is_no_score(project: Project) -> None:
 
 
 def test_looks_are_kept(project: Project) -> None:
-    """Each look is a run in the store, with its score and calls."""
+    """Each look, and the rehearsal, is a run in the store, with its score and calls."""
     project.engine(Pupil())
     project.json("doctor", project.config)
     found = project.json("runs", "list")
@@ -189,8 +279,9 @@ def test_looks_are_kept(project: Project) -> None:
     assert [(each["name"].split()[0], each["status"], each["report"]["score"]) for each in found] == [
         ("doctor", "done", 0.0),
         ("doctor", "done", 0.0),
+        ("doctor", "done", 0.0),
     ]
-    assert sum(each["report"]["calls"] for each in found) == 13
+    assert sum(each["report"]["calls"] for each in found) == 1 + 2 * 6 + 4 + 4 + 2 + 4
     assert json.dumps(found)
 
 

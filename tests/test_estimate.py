@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 
-from project import BETTER, Project, Pupil, own_modules, project
+from engines import verdicts
+from project import BETTER, Project, Pupil, Two, own_modules, project
 from wordgrad.testing import Reply, RuleEngine
 from wordgrad.types import Price, Request
 
@@ -187,49 +189,163 @@ def test_strategies_are_told_apart(project: Project, monkeypatch: pytest.MonkeyP
         project.change(before, after)
         said[after] = predicted(project)[0]["calls"]
 
-    # Every row fails: four in the first step, and half of them in the second.
-    assert (said[edge] - said[node], said[node] - said[fused]) == (6, 6)
+    # Every row fails: four at least.
+    assert said[edge] - said[node] >= 4
+    assert said[node] - said[fused] >= 4
 
 
-def test_surprises_add_by_their_squares(project: Project) -> None:
-    """The longest course takes 73 calls; 1.2 more are asked again; expected are 67.6: 67.6 + sqrt(5.4 ** 2 + 1.2 ** 2)."""
-    expected, bound = predicted(project)
-
-    assert (expected["calls"], bound["calls"]) == (68, 74)
+def test_a_prediction_is_the_same_each_time(project: Project) -> None:
+    """The runs that are made up follow from the seed."""
+    assert predicted(project) == predicted(project)
 
 
 def test_a_compression_is_predicted(project: Project) -> None:
-    """At the end, if something is learned: its rewrites, and a race of them on six rows."""
+    """At the end, if something is learned: its rewrites, and a race on six rows of those that can be used."""
     before = predicted(project)
     project.change("candidates = 2", "candidates = 2\ncompressions = 3")
+    more = [now["calls"] - old["calls"] for now, old in zip(predicted(project), before, strict=True)]
 
-    assert [now["calls"] - old["calls"] for now, old in zip(predicted(project), before, strict=True)] == [21, 21]
+    assert all(3 <= each <= 3 + 3 * 6 for each in more)
 
 
-def test_a_perfect_look_does_not_rule_a_failure_out(project: Project) -> None:
-    """One training row that fails is enough for a step, so the bound pays for one."""
-    perfect(project)
+def test_rewrites_that_help_are_expected_to_end_a_race_early(project: Project) -> None:
+    """What rewrites did to the rows that they were written for, they are taken to do in races."""
+    project.rows("validation", [f"held{number}" for number in range(120)])
+    project.change("candidates = 2", "candidates = 4")
+    project.engine(Two())
+    helpful, _ = predicted(project)
+    project.engine(Two({"value": "Say it slowly."}))
+    useless, _ = predicted(project)
+
+    assert helpful["calls"] < useless["calls"] - 60
+
+
+def test_answers_that_a_rewrite_makes_longer_are_expected(project: Project) -> None:
+    """What rewrites took on the rows that they were tried on is what they are taken to cost in races."""
+
+    class Slowly(Pupil):
+        """Says a word forty times where the prompt has it said slowly."""
+
+        def said(self, request: Request) -> Reply:
+            said = super().said(request)
+            slow = request.purpose == "forward" and "slowly" in request.messages[0].text
+            return str(said) * 40 if slow else said
+
+    rewrite: Reply = {"value": "Say it slowly."}
+    project.engine(Pupil(rewrite))
+    short, _ = predicted(project)
+    project.engine(Slowly(rewrite))
+    long, _ = predicted(project)
+
+    assert long["calls"] == short["calls"]
+    assert long["tokens"] > short["tokens"] + 40 * 12  # a race of six rows in each step, at least
+
+
+def test_a_silent_critic_ends_what_is_expected(project: Project) -> None:
+    """Where rows fail and nothing asks for a change, no race is paid, however many steps there are."""
+    project.change("steps = 2", "steps = 10")
+    project.engine(Silent())
 
     expected, bound = predicted(project)
 
-    # Six selection rows, three texts; both texts on six sealed rows, one on five test rows; critic and rewrites.
-    assert bound["calls"] - expected["calls"] >= 3 * 6 + 2 * 6 + 5 + 3
+    assert abs(expected["calls"] - taken(project)["calls"]) <= 2
+    assert bound["calls"] < expected["calls"] + 30
+
+
+class Silent(Pupil):
+    """A pupil whose critics ask for nothing."""
+
+    def said(self, request: Request) -> Reply:
+        return verdicts(request, P1="") if request.purpose == "backward" else super().said(request)
+
+
+def test_the_comparison_after_a_compression_is_paid_by_the_bound(project: Project) -> None:
+    """It scores two texts on all selection rows, however early the race ended."""
+    project.rows("validation", [f"held{number}" for number in range(400)])
+    project.change("candidates = 2", "candidates = 2\ncompressions = 2")
+    project.engine(Wordier())
+
+    _, bound = predicted(project)
+
+    assert taken(project)["calls"] <= bound["calls"]
+
+
+class Wordier(Pupil):
+    """Learns by many words, and says the same in fewer."""
+
+    def said(self, request: Request) -> Reply:
+        if request.purpose != "optimize":
+            return super().said(request)
+        shorter = "fewer words" in request.messages[-1].text
+        return {"value": f"{BETTER} {request.sample}{'' if shorter else ' Please do.' * 10}"}
+
+
+def test_a_guardrail_is_asked_of_a_perfect_start_too(project: Project) -> None:
+    """Once for each test row, at the beginning; the calls are exact."""
+    project.engine(Judge())
+    perfect(project)
+    guard = '[guardrails.polite]\nkind = "rubric"\nrubric = "Is it polite?"\nmargin = 0.2\n\n[search]'
+    project.change("[search]", guard)
+
+    expected, _ = predicted(project)
+
+    assert expected["calls"] == taken(project)["calls"] == 1 + 2 * 5 + 8
+
+
+def test_rewrites_that_cannot_be_used_do_not_race(project: Project) -> None:
+    """Where none could be used in the rehearsal, no race is paid."""
+    usable, _ = predicted(project)
+    project.engine(Pupil("no rewrite at all"))
+    unusable, _ = predicted(project)
+
+    assert unusable["calls"] < usable["calls"] - 12
+
+
+def test_a_steady_start_that_passes_its_batches_learns_nothing(project: Project) -> None:
+    """The rehearsal has asked all rows that the search will learn from: the bound of calls is exact, too."""
+    perfect(project)
+    project.rows("validation", [f"held{number}" for number in range(60)])
+
+    expected, bound = predicted(project)
+
+    assert bound["calls"] == expected["calls"] == taken(project)["calls"]
+
+
+def test_an_unsteady_start_may_fail_later(project: Project) -> None:
+    """Where rows pass in one look and fail in the other, a step may begin after all, so the bound pays for one."""
+    held = project.divided().selection[0]
+    asked = itertools.count()
+
+    def rule(request: Request) -> Reply:
+        word = request.messages[-1].text
+        if request.purpose == "forward" and word == held and next(asked) == 0:
+            return word
+        return Pupil().said(request)
+
+    perfect(project)
+    project.engine(RuleEngine(rule, name="fake"))
+
+    _, bound = predicted(project)
+
+    # The engine, test and training rows; six selection rows, three texts; both on six sealed rows; critic and rewrites.
+    assert bound["calls"] >= 1 + 5 + 8 + 3 * 6 + 2 * 6 + 3
 
 
 def test_fewer_rows_looked_at_say_less(project: Project) -> None:
-    """A bound from two rows is not below that from all, where no row failed."""
+    """A bound from two rows is above that from all, where no row failed."""
     perfect(project)
     project.rows("validation", [f"held{number}" for number in range(60)])
 
     _, few = predicted(project, "--rows", "2")
     _, all_rows = predicted(project)
 
-    assert few["calls"] > all_rows["calls"]
+    assert few["calls"] >= all_rows["calls"] + 3 * 8 + 3  # the first heat of a race, a critic, two rewrites
+    assert few["tokens"] > all_rows["tokens"]
     assert few["usd"] is None
 
 
 def test_a_judge_of_a_guardrail_is_expected_too(project: Project) -> None:
-    """The looks do not ask it: it is counted by rule, in races as well where no row may break it."""
+    """Nothing asks it before: it is counted by rule, in races as well where no row may break it."""
     project.engine(Judge())
     without, _ = predicted(project)
     guard = '[guardrails.polite]\nkind = "rubric"\nrubric = "Is it polite?"\nmargin = 0.2\n\n[search]'
@@ -238,7 +354,8 @@ def test_a_judge_of_a_guardrail_is_expected_too(project: Project) -> None:
     project.change("margin = 0.2", "margin = 0")
     always, _ = predicted(project)
 
-    assert at_the_end["calls"] == without["calls"] + 2 * 6
+    # On the test rows at the beginning, and both texts on the sealed ones.
+    assert at_the_end["calls"] == without["calls"] + 5 + 2 * 6
     assert always["calls"] > at_the_end["calls"] + 6
 
 

@@ -730,18 +730,163 @@ def test_a_cancelled_afit_stops_paying(tmp_path: Path) -> None:
 
 
 def test_a_preflight_says_what_there_is_to_gain() -> None:
-    """Two looks at the rows that the search may see; nothing is kept."""
+    """Two looks at rows that the search may see, its first step, and what its rewrites do there; nothing is kept."""
     engine = Pupil()
     _, training = trainer(engine)
     found = training.preflight(TRAIN, VALIDATION, TEST)
 
-    assert (found.checkup.rows, found.checkup.failing, found.checkup.sealed, found.calls) == (6, 6, 6, 13)
-    assert 13 < found.prediction.calls <= found.prediction.most_calls
+    assert (found.checkup.rows, found.checkup.failing, found.checkup.sealed, found.calls) == (6, 6, 6, 27)
+    assert 27 < found.prediction.calls <= found.prediction.most_calls
     assert trainer(Pupil())[1].fit(TRAIN, VALIDATION, TEST).usage.calls <= found.prediction.most_calls
     assert found.verdict.startswith("6 of 6 rows fail both times: there is something to learn")
     asked = [each.prompt for each in engine.history if each.request.purpose == "forward"]
-    assert (len(asked), len(set(asked))) == (12, 6)
-    assert set(asked) < {row["word"] for row in VALIDATION}
+    looks, rehearsal = ([each for each in asked if each.startswith(split)] for split in ("held", "train"))
+    assert (len(looks), len(set(looks))) == (12, 6)
+    assert (len(rehearsal), len(set(rehearsal))) == (8, 4)
+    assert len(asked) == 20
+
+
+def test_a_preflight_leaves_no_trace() -> None:
+    """A training after it finds the same, by the same calls, as one without it."""
+    prompt, training = trainer(after := Pupil())
+    training.preflight(TRAIN, VALIDATION, TEST)
+    assert (prompt.value, prompt.gradients) == (START, ())
+    before = len(after.history)
+    found = training.fit(TRAIN, VALIDATION, TEST)
+    alone = trainer(Pupil())[1].fit(TRAIN, VALIDATION, TEST)
+
+    assert found.usage.calls == alone.usage.calls == len(after.history) - before
+    assert (found.values, found.outcome.search.steps) == (alone.values, alone.outcome.search.steps)
+
+
+def test_a_preflight_shows_what_the_first_step_would_do() -> None:
+    """Feedback on each variable, the rewrites, and how many rows they set right."""
+    found = trainer(Pupil())[1].preflight(TRAIN, VALIDATION, TEST).rehearsal
+
+    assert (found.rows, found.failing, len(found.feedback["prompt"]), len(found.proposals)) == (4, 4, 4, 2)
+    assert [each.values for each in found.candidates] == [{"prompt": BETTER}]
+    assert found.tried == [(4, 4, 0, 0)]
+
+
+TEXTS = [BETTER, "Say it in CAPITALS and LOUD."]
+
+
+class Loud(Pupil):
+    """Its second rewrite shouts with an exclamation mark."""
+
+    def said(self, request: Request) -> Any:
+        if request.purpose == "optimize":
+            return {"value": TEXTS[request.sample[-1] % 2]}
+        said = super().said(request)
+        return f"{said}!" if request.purpose == "forward" and "LOUD" in request.messages[0].text else said
+
+
+def lower(output: str, target: str) -> float:
+    """Fewer errors are better."""
+    return 0.0 if output.strip("!") == target else 5.0
+
+
+def calm(output: str, target: str) -> bool:
+    """No exclamation mark."""
+    return "!" not in output
+
+
+@pytest.mark.parametrize(
+    ("metric", "options", "tried"),
+    [
+        (same, {}, [(4, 4, 0, 0), (0, 4, 0, 0)]),
+        (wg.MetricLoss(lower, bounds=(0, 5), higher_is_better=False), {}, [(4, 4, 0, 0), (4, 4, 0, 0)]),
+        (
+            wg.MetricLoss(lower, bounds=(0, 5), higher_is_better=False),
+            {"guardrails": {"calm": wg.Guardrail(calm, 0)}},
+            [(4, 4, 0, 0), (0, 4, 0, 0)],
+        ),
+    ],
+    ids=["more is better", "less is better", "hard constraint"],
+)
+def test_rewrites_are_tried_as_in_a_race(metric: Any, options: dict[str, Any], tried: list[tuple[int, ...]]) -> None:
+    """Towards the good end, and not past a hard constraint."""
+    found = trainer(Loud(), metric, **options)[1].preflight(TRAIN, VALIDATION, TEST).rehearsal
+
+    texts = [each.values["prompt"] for each in found.candidates]
+    assert dict(zip(texts, found.tried, strict=True)) == dict(zip(TEXTS, tried, strict=True))
+
+
+def test_a_rewrite_that_breaks_rows_is_seen() -> None:
+    """Rows that passed and score lower under it are counted apart from those that failed."""
+    engine = Pupil({"value": "Say nothing."})
+    train = [*words("train", 2), *({"word": word, "shout": word} for word in ("ok", "so"))]
+    _, training = trainer(engine)
+    found = training.preflight(train, VALIDATION, TEST).rehearsal
+    assert (found.failing, found.tried) == (2, [(0, 2, 0, 2)])
+
+    found = trainer(Pupil())[1].preflight(train, VALIDATION, TEST).rehearsal
+    assert (found.failing, found.tried) == (2, [(2, 2, 2, 2)])
+
+
+def test_rewrites_are_compared_in_pairs_where_a_race_would() -> None:
+    """By the judge that is shown both answers; each is asked for once."""
+    engine = Judging()
+    plan = wg.Plan(steps=1, batch=4, candidates=1, critic=engine)
+    _, training = trainer(engine, wg.JudgeLoss("Louder is better.", engine), plan=plan, target=None)
+    splits = [[{"word": row["word"]} for row in split] for split in (words("held", 20)[12:], VALIDATION, TEST)]
+    found = training.preflight(*splits)
+
+    assert found.rehearsal.tried == [(4, 4, 0, 0)]
+    asked = [each.prompt for each in engine.history if each.request.purpose == "forward"]
+    assert len(asked) == 2 * 6 + 4 + 4
+
+
+def test_a_failed_rehearsal_leaves_no_feedback() -> None:
+    """Where the rewriter cannot be reached, the variables are as they were."""
+
+    class Down(Pupil):
+        """Has no rewriter."""
+
+        def said(self, request: Request) -> Any:
+            down = wg.EngineError("no such model", retryable=False, status=404)
+            return down if request.purpose == "optimize" else super().said(request)
+
+    prompt, training = trainer(Down())
+    with pytest.raises(wg.EngineError, match="no such model"):
+        training.preflight(TRAIN, VALIDATION, TEST)
+
+    assert (prompt.value, prompt.gradients) == (START, ())
+
+
+def test_a_look_at_no_row_is_a_mistake() -> None:
+    """Nothing is asked then."""
+    engine = Pupil()
+    with pytest.raises(wg.UsageError, match="rows=0: a look needs one row or more"):
+        trainer(engine)[1].preflight(TRAIN, VALIDATION, TEST, rows=0)
+    assert not engine.history
+
+
+def test_past_steps_are_expected_to_be_read() -> None:
+    """With momentum a rewriter is shown texts and feedback of earlier steps, which the rehearsal has none of."""
+    said = []
+    for momentum in (0, 2):
+        engine = Pupil()
+        plan = wg.Plan(steps=2, batch=4, candidates=2, critic=engine, momentum=momentum)
+        said.append(trainer(engine, plan=plan)[1].preflight(TRAIN, VALIDATION, TEST).prediction)
+
+    assert said[0].calls == said[1].calls
+    assert said[0].tokens < said[1].tokens
+
+
+def test_a_preflight_finds_a_program_that_leaves_its_variables_out() -> None:
+    """The error is the one that a training would end with."""
+    prompt = wg.Variable(START, "system prompt", requires_grad=True)
+    training = wg.Trainer(
+        lambda _, row: wg.Variable(row["word"], "an answer"),
+        same,
+        variables={"prompt": prompt},
+        input="word",
+        target="shout",
+        plan=wg.Plan(critic=Pupil()),
+    )
+    with pytest.raises(wg.GraphError):
+        training.preflight(TRAIN, VALIDATION)
 
 
 def test_a_report_has_what_was_found(tmp_path: Path) -> None:

@@ -12,25 +12,26 @@ from rich.table import Table
 
 from wordgrad.cli.optimize import AsJson, Settings, Store, Yes, prepared, require_weights
 from wordgrad.cli.screen import Screen, print_json
+from wordgrad.cli.steps import visible
 from wordgrad.compose import Run
-from wordgrad.compose.preflight import preflighted
+from wordgrad.compose.preflight import Preflight, preflighted
 from wordgrad.compose.report import shown
 from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
 from wordgrad.train.checkup import Checkup
 from wordgrad.train.estimate import Estimate, estimated
-from wordgrad.train.predict import Prediction
+from wordgrad.train.rehearsal import Rehearsal
 
 
 def doctor(
     config: Settings,
     rows: Annotated[int | None, typer.Option(min=1, help="Selection rows to look at; all where not given.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the rows that are looked at.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the run that is to be.")] = 0,
     as_json: AsJson = False,
     store: Store = None,
     yes: Yes = False,
 ) -> None:
-    """Ask each engine, score the start twice, and say what a run could gain and would cost."""
+    """Ask each engine, score the start twice, rehearse the first step, and say what a run could gain and would cost."""
     settings = configs.load(config)
     console, default, engine_of, job = prepared(settings, seed=seed, as_json=as_json)
     require_weights(settings, default, console, yes=yes)
@@ -46,12 +47,15 @@ def doctor(
     if as_json:
         checked = {
             "known": len(job.known),
+            "rehearsal": _rehearsed(found.rehearsal),
+            "worthwhile": found.worthwhile,
+            "verdict": found.verdict,
             "calls": found.calls,
             "run": {**bounds.total.as_json(), **found.prediction.as_json()},
         }
         print_json({**_as_json(found.checkup), **checked})
     else:
-        _show(found.checkup, len(job.known), bounds, found.prediction, console)
+        _show(found, len(job.known), bounds, console)
 
 
 def _as_json(found: Checkup) -> dict[str, Any]:
@@ -67,12 +71,22 @@ def _as_json(found: Checkup) -> dict[str, Any]:
         "sealed": found.sealed,
         "worse": found.worse,
         "provable": found.provable,
-        "worthwhile": found.worthwhile,
-        "verdict": found.verdict,
     }
 
 
-def _show(found: Checkup, known: int, bounds: Estimate, likely: Prediction, console: Console) -> None:
+def _rehearsed(found: Rehearsal) -> dict[str, Any]:
+    return {
+        "rows": found.rows,
+        "failing": found.failing,
+        "feedback": {name: [each.text for each in gradients] for name, gradients in found.feedback.items()},
+        "rewrites": len(found.proposals),
+        "candidates": [dict(each.values) for each in found.candidates],
+        "tried": [each._asdict() for each in found.tried],
+    }
+
+
+def _show(preflight: Preflight, known: int, bounds: Estimate, console: Console) -> None:
+    found, likely = preflight.checkup, preflight.prediction
     table = Table(show_header=False, box=None, pad_edge=False)
     proved = "no gain of any size" if found.provable is None else f"a gain from {100 * found.provable:.0f} points on"
     usd, most_usd = ("" if each is None else f", US$ {each:,.2f}" for each in (likely.usd, likely.most_usd))
@@ -88,9 +102,21 @@ def _show(found: Checkup, known: int, bounds: Estimate, likely: Prediction, cons
         ("start", f"{shown(found.score)} on {found.rows} validation rows{unjudged}; {within}"),
         ("headroom", f"{found.failing} of {found.rows} rows fail both times"),
         ("noise", f"{found.unsteady} of {found.rows} rows were scored differently the second time"),
+        ("rehearsal", _learned(preflight.rehearsal)),
         ("proof", f"{found.sealed} sealed rows prove {proved}, where {found.worse:.0%} of them get worse"),
         ("a run", f"{expected}; {most}{never}"),
     ):
         table.add_row(name, said)
     console.print(table, highlight=False)
-    console.print(found.verdict, highlight=False, markup=False)
+    console.print(visible(preflight.verdict))
+
+
+def _learned(found: Rehearsal) -> str:
+    said = f"{found.failing} of {found.rows} training rows fail"
+    if found.proposals:
+        said += f"; {len(found.candidates)} of {len(found.proposals)} rewrites can be used"
+    if found.tried:
+        best = max(found.tried, key=lambda each: each.mended - each.broken)
+        which = "it mends" if len(found.tried) == 1 else f"the best of {len(found.tried)} mends"
+        said += f"; {which} {best.mended} of {best.failing} rows that fail, and breaks {best.broken} of {best.passing}"
+    return said

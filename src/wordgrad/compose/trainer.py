@@ -205,7 +205,9 @@ class Trainer:
     def preflight(
         self, train: object, validation: object = None, test: object = None, *, seed: int = 0, rows: int | None = None
     ) -> Preflight:
-        """Ask each engine, score the start twice on rows that `fit()` searches on; say what to gain, and what it takes.
+        """Ask each engine, score the start twice, and rehearse the first step; say what to gain, and what it takes.
+
+        It looks at rows that `fit()` searches on, and learns from those that it begins with; nothing is applied.
 
         Args:
             train: As for `fit()`.
@@ -215,7 +217,9 @@ class Trainer:
             rows: Selection rows to look at; all where None.
 
         Raises:
-            Exception: As `fit()`.
+            UsageError: As `fit()`.
+            EngineError: A service failed.
+            GraphError: No row used a variable.
         """
         job = self._job(self._splits(train, validation, test), seed)
 

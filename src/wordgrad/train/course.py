@@ -1,87 +1,154 @@
-"""The course of a run: what it pays for, and how often; the likely one, and the longest."""
+"""The course of a run: what it pays for, and how often."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+import random
+from dataclasses import dataclass, field
 
-from wordgrad.statistics.racing import block_of
+from wordgrad.statistics.races import Raced, Rewriting
+from wordgrad.train.checkup import Checkup
 from wordgrad.train.estimate import distinct
 from wordgrad.train.job import Job
+from wordgrad.train.rehearsal import Rehearsal, Tried
 
-_SURE = 0.95
+_ACCEPTED = 0.5
 
 
-class Course(NamedTuple):
+@dataclass(slots=True)
+class Course:
     """How often a run does what it pays for."""
 
-    scored: float
+    scored: float = 0.0
     """Rows on which the start, or the present text, is scored alone."""
-    met: float
+    met: float = 0.0
     """Rows on which it is compared with rewrites."""
-    longer: float
+    rewritten: float = 0.0
     """Rows that meet a rewrite."""
-    reported: float
+    reported: int = 0
     """Of them, those that meet it for the report."""
-    raced: float
-    """Rows scored in races."""
-    sealed: float
-    """Rows scored at the end, by the target and all guardrails."""
-    failing: float
+    guarded: float = 0.0
+    """Rows scored by all guardrails, at the beginning and at the end."""
+    raced: float = 0.0
+    """Rows scored by the hard ones, in races."""
+    failing: int = 0
     """Rows that critics are asked about."""
-    steps: float
-    """Steps that learn."""
-    rewrites: float
-    """Candidates that they, and a compression, write."""
+    rewrites: int = 0
+    """Candidates that are written."""
 
 
-def likely(job: Job, share: float) -> Course:
-    """The expected course, where such a share of rows fails at the start."""
-    plan, candidates = job.plan, job.optimizer.candidates
-    learns = 1 - (1 - share) ** (plan.steps * plan.batch)
-    busy = [1 - (1 - each) ** plan.batch for each in (share, *[share / 2] * (plan.steps - 1))]
-    race, rewriting = _race(len(job.division.selection)), sum(busy)
-    rewrites = rewriting * candidates + learns * plan.compressions
-    opening, confirmation = _opening(job), len(job.division.confirmation)
-    # A text that changed meets even those training rows anew that an earlier pass has shown.
-    batches = learns * plan.steps * plan.batch + (1 - learns) * _batches(job)
-    kept = confirmation if job.splits.test else 0  # without test rows the start has met the sealed ones
-    return Course(
-        scored=opening + batches,
-        met=busy[0] * race + learns * kept,
-        longer=rewrites * race + learns * (confirmation + len(job.splits.test) / 2),
-        reported=learns * len(job.splits.test) / 2,
-        raced=(rewrites + busy[0]) * race,
-        sealed=learns * 2 * confirmation,
-        failing=plan.batch * share * (1 + (plan.steps - 1) / 2),
-        steps=rewriting,
-        rewrites=rewrites,
+def made_up(job: Job, found: Checkup, rehearsal: Rehearsal, rng: random.Random) -> Course:
+    """A course by chance, of a run whose rows and rewrites are like those seen.
+
+    The first batches are those of the rehearsal, where a row may pass that failed, or fail that passed (`_flips`). Of
+    other rows such a share fails as of those seen, by Jeffreys' prior. As many rewrites race as could in the rehearsal.
+    They mend and break as many rows as those tried, more or less (`Rewriting`), and what leads is gone on with. A new
+    text is accepted in every second run.
+    """
+    mended, failing, broken, passing = map(sum, zip(Tried(0, 0, 0, 0), *rehearsal.tried, strict=True))
+    run = _Run(
+        job=job,
+        rehearsal=rehearsal,
+        rng=rng,
+        flips=_flips(found, rng),
+        wrong=_failing(found, rehearsal, rng),
+        rewriting=Rewriting.drawn(rng, mended=mended, wrong=failing, broken=broken, right=passing),
     )
+    for number in range(job.plan.steps):
+        run.step(number)
+    if run.changed and job.plan.compressions:
+        run.compress()
+    run.end()
+    return run.course
 
 
-def longest(job: Job, failing: int) -> Course:
-    """The longest course, where so many of the training rows that are drawn fail."""
-    plan, selection, confirmation = job.plan, len(job.division.selection), len(job.division.confirmation)
-    steps = min(plan.steps, failing)
-    learns = min(1, steps)
-    rewrites = steps * job.optimizer.candidates + learns * plan.compressions
-    raced = rewrites * selection
-    kept = confirmation if job.splits.test else 0
-    return Course(
-        scored=_opening(job) + plan.steps * plan.batch,
-        met=learns * (selection + kept),
-        longer=raced + learns * (confirmation + len(job.splits.test)),
-        reported=learns * len(job.splits.test),
-        raced=raced + learns * selection,
-        sealed=learns * 2 * confirmation,
-        failing=failing,
-        steps=steps,
-        rewrites=rewrites,
-    )
+def _flips(found: Checkup, rng: random.Random) -> float:
+    """The chance that a row passes where it failed before, or fails where it passed.
+
+    Every second engine is taken to be steady: the more rows were looked at without a flip, the surer this one is. Of
+    others the chance has Jeffreys' prior.
+    """
+    pairs, flipped = found.rows, found.flipped
+    unseen = math.exp(math.lgamma(pairs + 0.5) - math.lgamma(pairs + 1)) / math.sqrt(math.pi)
+    if not flipped and rng.random() < 1 / (1 + unseen):
+        return 0.0
+    return rng.betavariate(flipped + 0.5, pairs - flipped + 0.5)
 
 
-def _opening(job: Job) -> int:
-    return distinct(job.splits.test or job.division.confirmation, job.task.input)
+def _failing(found: Checkup, rehearsal: Rehearsal, rng: random.Random) -> float:
+    failing = found.failing + found.flipped / 2 + rehearsal.failing
+    seen = found.rows + rehearsal.rows - rehearsal.unjudged
+    return rng.betavariate(failing + 0.5, seen - failing + 0.5)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """A made-up run."""
+
+    job: Job
+    rehearsal: Rehearsal
+    rng: random.Random
+    flips: float
+    wrong: float
+    """The share of rows that the present text fails."""
+    rewriting: Rewriting
+    changed: bool = False
+    """Whether the present text is not the start any more."""
+    course: Course = field(default_factory=Course)
+
+    def step(self, number: int) -> None:
+        """Learn from a batch, and race."""
+        chances = [self.wrong] * self.job.plan.batch
+        if number < len(self.rehearsal.batches):
+            batch = self.rehearsal.batches[number]
+            fails = len(batch.failing)
+            chances = [1 - self.flips] * fails + [self.flips] * (len(batch.rows) - fails)
+        failing = sum(self.rng.random() < each for each in chances)
+        # A later pass over the rows asks the critics of an unchanged text nothing new.
+        if self.changed or number < len(self.job.splits.train) // self.job.plan.batch:
+            self.course.failing += failing
+        if failing and not self.rehearsal.silent:
+            self.race(self.job.plan.candidates)
+
+    def compress(self) -> None:
+        """Race shorter texts; the shortest of the best and the present one are compared on all rows."""
+        raced = self.race(self.job.plan.compressions)
+        rest = len(self.job.division.selection) - raced.rows
+        self.course.met += rest
+        self.course.rewritten += rest
+        self.course.raced += 2 * rest
+
+    def race(self, rewrites: int) -> Raced:
+        """Race as many of the rewrites as can be used."""
+        rows, rivals = len(self.job.division.selection), round(rewrites * self.rehearsal.racing)
+        margin = self.job.acceptance.margin
+        raced = self.rewriting.raced(self.rng, rewrites=rivals, rows=rows, wrong=self.wrong, margin=margin)
+        self.course.rewrites += rewrites
+        # What an earlier race scored of the present text is there.
+        self.course.met += raced.rows * max(0.0, 1 - self.course.met / rows)
+        self.course.rewritten += rivals * raced.rows
+        self.course.raced += (1 + rivals) * raced.rows
+        self.changed |= raced.won
+        self.wrong = raced.wrong
+        return raced
+
+    def end(self) -> None:
+        """Score the start, which comes first; then the new text, if there is one."""
+        job, course = self.job, self.course
+        plan, confirmation, test = job.plan, len(job.division.confirmation), len(job.splits.test)
+        opening = distinct(job.splits.test or job.division.confirmation, job.task.input)
+        # A text that changed meets even those training rows anew that an earlier pass has shown.
+        course.scored = opening + (plan.steps * plan.batch if self.changed else _batches(job))
+        course.guarded = opening
+        if not self.changed:
+            return
+        course.rewritten += confirmation
+        # Without test rows the start has met the sealed ones.
+        course.met += confirmation if test else 0
+        course.guarded += 2 * confirmation if test else confirmation
+        if self.rng.random() < _ACCEPTED:
+            course.rewritten += test
+            course.reported = test
 
 
 def _batches(job: Job) -> float:
@@ -90,25 +157,3 @@ def _batches(job: Job) -> float:
     passes, rest = divmod(job.plan.steps, rows // size)
     unseen = (1 - rows // size * size / rows) ** passes * (1 - rest * size / rows)
     return distinct(job.splits.train, job.task.input) * (1 - unseen)
-
-
-def _race(rows: int) -> float:
-    """Rows on which each entrant of a race is scored, on average."""
-    block = block_of(rows)
-    return block + (rows - block) * min(0.5, 4 / math.sqrt(rows))
-
-
-def most_failing(failing: float, rows: int, drawn: int) -> int:
-    """So many of `drawn` rows fail in 95 % of draws at most, where `failing` of `rows` did: beta-binomial, Jeffreys."""
-    chance = 0.0
-    for count in range(drawn):
-        ways = math.lgamma(drawn + 1) - math.lgamma(count + 1) - math.lgamma(drawn - count + 1)
-        after = _log_beta(failing + count + 0.5, rows - failing + drawn - count + 0.5)
-        chance += math.exp(ways + after - _log_beta(failing + 0.5, rows - failing + 0.5))
-        if chance >= _SURE:
-            return count
-    return drawn
-
-
-def _log_beta(one: float, other: float) -> float:
-    return math.lgamma(one) + math.lgamma(other) - math.lgamma(one + other)

@@ -70,6 +70,19 @@ class Job:
         """Sealed cases: rows that ask the same, or belong together, are one, and prove as one."""
         return len(set(self.task.cases(self.division.confirmation)))
 
+    def search(self, seed: int, observer: Observer) -> Search:
+        """A search that has not begun, with nothing to stop it."""
+        return Search(
+            task=self.task,
+            optimizer=self.optimizer,
+            plan=self.plan,
+            margin=self.acceptance.margin,
+            train=self.splits.train,
+            selection=self.division.selection,
+            rng=random.Random(seed),  # noqa: S311 - a draw of rows, no secret
+            observer=observer,
+        )
+
     def require_proof(self) -> None:
         """Check that the sealed rows could prove anything.
 
@@ -173,15 +186,9 @@ def run(
         EngineError: A service failed.
         StoreError: The search of a resumed run comes out otherwise.
     """
-    search = Search(
-        task=job.task,
-        optimizer=job.optimizer,
-        plan=job.plan,
-        margin=job.acceptance.margin,
-        train=job.splits.train,
-        selection=job.division.selection,
-        rng=random.Random(seed),  # noqa: S311 - a draw of rows, no secret
-        observer=_by_step(observer, (job.plan if later is None else later.plan).most_steps),
+    most_steps = (job.plan if later is None else later.plan).most_steps
+    search = replace(
+        job.search(seed, _by_step(observer, most_steps)),
         affords=allowance.affords,
         last=None if ended is None else ended.steps,
         later=later,

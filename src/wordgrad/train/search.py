@@ -22,6 +22,7 @@ from wordgrad.train.evaluate import Task, settled
 from wordgrad.train.events import Lead, Observer, Phase, Step
 from wordgrad.train.plan import Later, Plan
 from wordgrad.train.program import values_of
+from wordgrad.train.scores import Scores
 
 _FEWER_WORDS = Gradient(text="Say the same in fewer words.", objective="the same answers from a shorter text")
 
@@ -71,7 +72,7 @@ class Search:
         Raises:
             GraphError: No row of any batch used a variable.
         """
-        start, batches = self.values, self._batches()
+        start, batches = self.values, self.batches()
         for number in itertools.count(1):
             if self.later is not None and number == self.later.step:
                 self._change(self.later)
@@ -82,8 +83,7 @@ class Search:
         self._compresses = bool(grown) and self.plan.compressions > 0 and len(self.steps) == self.plan.steps
         if self._compresses and self._goes_on(self.plan.compressions):
             self._made(self._compressed(self.planned, grown, start))
-        if not self._connected:
-            self._backward(self._unused)  # which says where the program leaves its variables out
+        self.require_use()
         return self.values
 
     @property
@@ -114,7 +114,16 @@ class Search:
         """What the parameters hold now."""
         return values_of(self.task.program)
 
-    def _batches(self) -> Iterator[list[Row]]:
+    def require_use(self) -> None:
+        """Check that a row that was learned from has used a variable.
+
+        Raises:
+            GraphError: None did; it says where the program leaves its variables out.
+        """
+        if not self._connected:
+            self._backward(self._unused)
+
+    def batches(self) -> Iterator[list[Row]]:
         """Batches without end: each pass over the training rows in a new order."""
         while True:
             rows = list(self.train)
@@ -125,16 +134,14 @@ class Search:
 
     def _step(self, number: int, batch: Sequence[Row]) -> Step:
         before = self.values
-        self._learn(batch)
-        step = Step(number=number, accepted=False, reason="", before=before, after=before, feedback=self._feedback)
+        self.learn(batch)
+        step = Step(number=number, accepted=False, reason="", before=before, after=before, feedback=self.feedback)
         if not any(step.feedback.values()):
             rows = "no row of the batch uses a variable" if self._unused else "every row of the batch passed"
             return replace(step, reason=f"{rows}: nothing to learn")
-        self.observer(Phase("rewriting", 1))
-        proposals = self.optimizer.propose()
-        candidates = self._distinct(proposals, [before])
+        proposals, candidates = self.rewrites()
         if not candidates:
-            return replace(step, reason=_unusable(proposals, "all equal the present text"))
+            return replace(step, reason=unusable(proposals, "all equal the present text"))
         texts = [before, *({**before, **each.values} for each in candidates)]
         race = self._race(texts, present=0)
         if race.winner:
@@ -178,10 +185,10 @@ class Search:
         step = Step(
             number=number,
             accepted=False,
-            reason=_unusable(proposals, "none is shorter than the present text"),
+            reason=unusable(proposals, "none is shorter than the present text"),
             before=before,
             after=before,
-            feedback=self._feedback,
+            feedback=self.feedback,
             lead=None,
             compression=True,
         )
@@ -221,19 +228,28 @@ class Search:
         )
 
     @property
-    def _feedback(self) -> Mapping[str, tuple[Gradient, ...]]:
+    def feedback(self) -> Mapping[str, tuple[Gradient, ...]]:
+        """What was learned last, by variable."""
         return {name: each.gradients for name, each in self.task.program.parameters.items()}
 
-    def _learn(self, batch: Sequence[Row]) -> None:
+    def learn(self, batch: Sequence[Row]) -> Scores:
+        """Turn what these rows fail at into feedback on the variables, in place of what there was."""
         self.observer(Phase("learning from a batch", len(batch)))
         self.optimizer.zero_grad()
         losses = self.task.judged(batch, None)
-        settled(losses, self.observer)
+        scores = Scores.from_results(settled(losses, self.observer))
         # A row that the program answers without its variables, from a table or a cache, teaches nothing.
         used = [each for each in losses if each.requires_grad]
         self._unused = () if used else losses
         self._connected |= bool(used)
         self._backward(used)
+        return scores
+
+    def rewrites(self) -> tuple[Sequence[Proposal], Sequence[Proposal]]:
+        """All candidates that the feedback leads to, and those that can race: usable, new, and each text once."""
+        self.observer(Phase("rewriting", 1))
+        proposals = self.optimizer.propose()
+        return proposals, self._distinct(proposals, [self.values])
 
     def _backward(self, losses: Sequence[Variable]) -> None:
         if losses:
@@ -300,7 +316,8 @@ def _tried(count: int, what: str) -> str:
     return f"the one {what}" if count == 1 else f"the best of {count} {what}s"
 
 
-def _unusable(proposals: Sequence[Proposal], otherwise: str) -> str:
+def unusable(proposals: Sequence[Proposal], otherwise: str) -> str:
+    """Why no proposal can race: the constraints' reasons, or what is said otherwise."""
     reasons = dict.fromkeys(reason for each in proposals for reason in each.reasons)
     return "no usable rewrite: " + ("; ".join(reasons) or otherwise)
 
