@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wordgrad.errors import UsageError
-from wordgrad.statistics.races import Rewriting
+from wordgrad.statistics.races import Rewriting, Tried
 from wordgrad.statistics.racing import Heat, Race, Standing
 
 MADE_UP = {"rewrites": 4, "rows": 40, "wrong": 0.5, "margin": 0.02}
@@ -220,47 +220,53 @@ def test_a_race_needs_runners_and_rows(wrong: dict) -> None:
 # ---- made-up races
 
 
-@pytest.mark.parametrize(("mended", "wrong"), [(0, 0), (0, 40), (4, 40), (40, 40), (400, 400)])
-def test_rewrites_are_made_up_by_what_was_seen(mended: int, wrong: int) -> None:
-    """Shares are what was seen and, as if of five rows more, a tenth; nothing was seen of right rows."""
-    drawn = [Rewriting.drawn(rng(seed), mended=mended, wrong=wrong, broken=0, right=0) for seed in range(2_000)]
+@pytest.mark.parametrize(("mended", "failing"), [(0, 0), (0, 40), (4, 40), (40, 40), (400, 400)])
+def test_rewrites_are_made_up_by_what_was_seen(mended: int, failing: int) -> None:
+    """Shares are what was seen and, as if of five rows more, a fifth; nothing was seen of right rows."""
+    draws, tried = rng(), [Tried(mended, failing, 0, 0)]
+    drawn = [Rewriting.drawn(draws, tried) for _ in range(10_000)]
 
-    assert sum(each.mends for each in drawn) / 2_000 == pytest.approx((mended + 0.5) / (wrong + 5), abs=0.01)
-    assert sum(each.breaks for each in drawn) / 2_000 == pytest.approx(0.1, abs=0.01)
-    assert all(0 <= each.spread <= (each.mends + each.breaks) / 2 for each in drawn)
+    assert sum(each.mends for each in drawn) / 10_000 == pytest.approx((mended + 1) / (failing + 5), abs=0.01)
+    assert sum(each.breaks for each in drawn) / 10_000 == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_made_up_rewrite_is_like_one_that_was_tried() -> None:
+    """Where one of two mends all rows and the other none, races are won by one that does."""
+    raced = Rewriting([Tried(400, 400, 0, 400), Tried(0, 400, 0, 400)], 0.5, 0.0).raced(rng(), **MADE_UP)
+
+    assert raced.won
+    assert raced.wrong < 0.01
 
 
 def test_rewrites_that_change_nothing_race_to_the_end() -> None:
     """All texts are alike then, and the present one leads."""
-    assert Rewriting(0.0, 0.0, 0.0).raced(rng(), **MADE_UP) == (40, False, 0.5)
+    assert Rewriting([], 0.0, 0.0).raced(rng(), **MADE_UP) == (40, False, 0.5)
 
 
-def test_rewrites_that_mend_all_win_early() -> None:
+def test_rewrites_that_mend_all_win() -> None:
     """Nothing is wrong afterwards."""
-    raced = Rewriting(1.0, 0.0, 0.0).raced(rng(), **MADE_UP)
+    raced = Rewriting([], 1.0, 0.0).raced(rng(), **MADE_UP)
 
     assert (raced.won, raced.wrong) == (True, 0.0)
-    assert raced.rows < 40
 
 
 def test_rewrites_that_break_rows_do_not_win() -> None:
-    """The present text stays as it was."""
-    raced = Rewriting(0.0, 1.0, 0.0).raced(rng(), **MADE_UP)
+    """The present text stays as it was, and the race ends early."""
+    raced = Rewriting([], 0.0, 1.0).raced(rng(), **MADE_UP)
 
     assert (raced.won, raced.wrong) == (False, 0.5)
+    assert raced.rows < 40
 
 
 def test_without_rewrites_there_is_no_race() -> None:
     """The present text stays, and no row is scored."""
-    assert Rewriting(0.5, 0.0, 0.0).raced(rng(), **{**MADE_UP, "rewrites": 0}) == (0, False, 0.5)
+    assert Rewriting([], 0.5, 0.0).raced(rng(), **{**MADE_UP, "rewrites": 0}) == (0, False, 0.5)
 
 
-@given(
-    mends=st.floats(0, 1), breaks=st.floats(0, 1), spread=st.floats(0, 0.5), wrong=st.floats(0, 1), seed=st.integers(0)
-)
-def test_any_made_up_race_ends(mends: float, breaks: float, spread: float, wrong: float, seed: int) -> None:
+@given(mends=st.floats(0, 1), breaks=st.floats(0, 1), wrong=st.floats(0, 1), seed=st.integers(0))
+def test_any_made_up_race_ends(mends: float, breaks: float, wrong: float, seed: int) -> None:
     """Shares stay shares, whatever rewrites do."""
-    raced = Rewriting(mends, breaks, spread).raced(rng(seed), rewrites=3, rows=10, wrong=wrong, margin=0.02)
+    raced = Rewriting([], mends, breaks).raced(rng(seed), rewrites=3, rows=10, wrong=wrong, margin=0.02)
 
     assert 0 < raced.rows <= 10
     assert 0 <= raced.wrong <= 1

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from wordgrad.statistics.racing import Race
 
-_SPREAD = 0.5
-"""Rewrites differ by up to so much of what they do on average."""
+_PRIOR = 5
+"""Rows that the prior of a share counts as."""
+_SHARE = 0.2
+"""The share of rows that a rewrite changes before any is seen: as on the landscapes of docs/statistics.md."""
+
+
+class Tried(NamedTuple):
+    """What a rewrite does to some rows."""
+
+    mended: int
+    """Failing rows that score higher than under the present text."""
+    failing: int
+    """Of so many."""
+    broken: int
+    """Passing rows that score lower."""
+    passing: int
+    """Of so many."""
 
 
 class Raced(NamedTuple):
@@ -25,24 +41,19 @@ class Raced(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """What rewrites do to rows."""
+    """Rewrites like those that were tried: each does what one of these did, more or less."""
 
+    tried: Sequence[Tried]
     mends: float
-    """The share of wrong rows that one mends, on average."""
+    """The share of wrong rows that a rewrite mends, on average."""
     breaks: float
-    """The share of right rows that one breaks."""
-    spread: float
-    """How much rewrites differ in both: one standard deviation."""
+    """The share of right rows that it breaks."""
 
     @classmethod
-    def drawn(cls, rng: random.Random, *, mended: int, wrong: int, broken: int, right: int) -> Rewriting:
-        """By chance, some that mend and break so many of so many rows.
-
-        The prior of each share has its mean at 10 %, and counts as much as five rows.
-        """
-        mends = rng.betavariate(mended + 0.5, wrong - mended + 4.5)
-        breaks = rng.betavariate(broken + 0.5, right - broken + 4.5)
-        return cls(mends, breaks, spread=rng.uniform(0, _SPREAD) * (mends + breaks))
+    def drawn(cls, rng: random.Random, tried: Sequence[Tried]) -> Rewriting:
+        """Averages by chance, from all that were tried and a prior."""
+        mended, failing, broken, passing = map(sum, zip(Tried(0, 0, 0, 0), *tried, strict=True))
+        return cls(tried, _share(rng, mended, failing, _SHARE), _share(rng, broken, passing, _SHARE))
 
     def raced(self, rng: random.Random, *, rewrites: int, rows: int, wrong: float, margin: float) -> Raced:
         """A race of a text that has such a share wrong, and rewrites of it, on so many rows."""
@@ -56,6 +67,15 @@ class Rewriting:
         return Raced(race.calls / len(texts), race.winner > 0, wrong * (1 - mends) + (1 - wrong) * breaks)
 
     def _rates(self, rng: random.Random) -> tuple[float, float]:
-        """Of one rewrite: a better one mends more, and breaks less."""
-        luck = rng.gauss(0, self.spread)
-        return min(max(self.mends + luck, 0.0), 1.0), min(max(self.breaks - luck, 0.0), 1.0)
+        """What one rewrite mends and breaks: by one of those tried, with the averages as a prior."""
+        like = rng.choice(self.tried) if self.tried else Tried(0, 0, 0, 0)
+        return (
+            _share(rng, like.mended, like.failing, self.mends),
+            _share(rng, like.broken, like.passing, self.breaks),
+        )
+
+
+def _share(rng: random.Random, seen: int, of: int, prior: float) -> float:
+    """A share by chance, where so many were seen, and such a share is expected: a beta draw."""
+    least = 1e-9  # a beta draw needs parameters above 0
+    return rng.betavariate(_PRIOR * prior + seen + least, _PRIOR * (1 - prior) + of - seen + least)

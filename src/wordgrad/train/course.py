@@ -10,7 +10,7 @@ from wordgrad.statistics.races import Raced, Rewriting
 from wordgrad.train.checkup import Checkup
 from wordgrad.train.estimate import distinct
 from wordgrad.train.job import Job
-from wordgrad.train.rehearsal import Rehearsal, Tried
+from wordgrad.train.rehearsal import Rehearsal
 
 _ACCEPTED = 0.5
 
@@ -42,17 +42,16 @@ def made_up(job: Job, found: Checkup, rehearsal: Rehearsal, rng: random.Random) 
 
     The first batches are those of the rehearsal, where a row may pass that failed, or fail that passed (`_flips`). Of
     other rows such a share fails as of those seen, by Jeffreys' prior. As many rewrites race as could in the rehearsal.
-    They mend and break as many rows as those tried, more or less (`Rewriting`), and what leads is gone on with. A new
-    text is accepted in every second run.
+    Each is like one of those tried, more or less (`Rewriting`), and what leads is gone on with. A new text is accepted
+    in every second run.
     """
-    mended, failing, broken, passing = map(sum, zip(Tried(0, 0, 0, 0), *rehearsal.tried, strict=True))
     run = _Run(
         job=job,
         rehearsal=rehearsal,
         rng=rng,
         flips=_flips(found, rng),
         wrong=_failing(found, rehearsal, rng),
-        rewriting=Rewriting.drawn(rng, mended=mended, wrong=failing, broken=broken, right=passing),
+        rewriting=Rewriting.drawn(rng, rehearsal.tried),
     )
     for number in range(job.plan.steps):
         run.step(number)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from wordgrad.core.gradient import Gradient
 from wordgrad.data.rows import Row
 from wordgrad.optim.proposal import Proposal
+from wordgrad.statistics.races import Tried
 from wordgrad.train.events import Observer, Phase
 from wordgrad.train.job import Job
 from wordgrad.train.program import values_of
@@ -32,19 +32,6 @@ class Batch:
         return [place for place in range(len(self.rows)) if self.scores.broke(place)]
 
 
-class Tried(NamedTuple):
-    """What a rewrite does to the rows that it was written for, which is more than it does to others."""
-
-    mended: int
-    """Failing rows that score higher than under the start."""
-    failing: int
-    """Of so many."""
-    broken: int
-    """Passing rows that score lower."""
-    passing: int
-    """Of so many."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
     """What the first step that learns would race."""
@@ -58,7 +45,7 @@ class Rehearsal:
     candidates: Sequence[Proposal] = ()
     """Of them, those that can race: usable, new, and each text once."""
     tried: Sequence[Tried] = ()
-    """What the first of these do."""
+    """What the first of these do to the rows that they were written for, which is more than they do to others."""
 
     @property
     def rows(self) -> int:
