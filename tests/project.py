@@ -117,6 +117,13 @@ class Two(Pupil):
         return said
 
 
+class Silent(Pupil):
+    """Its critics ask for nothing."""
+
+    def said(self, request: Request) -> Reply:
+        return verdicts(request, P1="") if request.purpose == "backward" else super().said(request)
+
+
 class Flaky(Pupil):
     """Fails so often in each call on these words with the better text, which makes more of them."""
 

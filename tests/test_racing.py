@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wordgrad.errors import UsageError
-from wordgrad.statistics.races import Rewriting, Tried
+from wordgrad.statistics.races import Effect, Rewriting
 from wordgrad.statistics.racing import Heat, Race, Standing
 
 MADE_UP = {"rewrites": 4, "rows": 40, "wrong": 0.5, "margin": 0.02}
@@ -223,7 +223,7 @@ def test_a_race_needs_runners_and_rows(wrong: dict) -> None:
 @pytest.mark.parametrize(("mended", "failing"), [(0, 0), (0, 40), (4, 40), (40, 40), (400, 400)])
 def test_rewrites_are_made_up_by_what_was_seen(mended: int, failing: int) -> None:
     """Shares are what was seen and, as if of five rows more, a fifth; nothing was seen of right rows."""
-    draws, tried = rng(), [Tried(mended, failing, 0, 0)]
+    draws, tried = rng(), [Effect(mended, failing, 0, 0)]
     drawn = [Rewriting.drawn(draws, tried) for _ in range(10_000)]
 
     assert sum(each.mends for each in drawn) / 10_000 == pytest.approx((mended + 1) / (failing + 5), abs=0.01)
@@ -232,14 +232,14 @@ def test_rewrites_are_made_up_by_what_was_seen(mended: int, failing: int) -> Non
 
 def test_a_made_up_rewrite_is_like_one_that_was_tried() -> None:
     """Where one of two mends all rows and the other none, races are won by one that does."""
-    raced = Rewriting([Tried(400, 400, 0, 400), Tried(0, 400, 0, 400)], 0.5, 0.0).raced(rng(), **MADE_UP)
+    raced = Rewriting([Effect(400, 400, 0, 400), Effect(0, 400, 0, 400)], 0.5, 0.0).raced(rng(), **MADE_UP)
 
     assert raced.won
     assert raced.wrong < 0.01
 
 
-def test_rewrites_that_change_nothing_race_to_the_end() -> None:
-    """All texts are alike then, and the present one leads."""
+def test_rewrites_that_change_nothing_do_not_win() -> None:
+    """All texts are alike then, which forty rows do not tell: the race goes to its end."""
     assert Rewriting([], 0.0, 0.0).raced(rng(), **MADE_UP) == (40, False, 0.5)
 
 

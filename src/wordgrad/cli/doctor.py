@@ -81,7 +81,7 @@ def _rehearsed(found: Rehearsal) -> dict[str, Any]:
         "feedback": {name: [each.text for each in gradients] for name, gradients in found.feedback.items()},
         "rewrites": len(found.proposals),
         "candidates": [dict(each.values) for each in found.candidates],
-        "tried": [each._asdict() for each in found.tried],
+        "effects": [each._asdict() for each in found.effects],
     }
 
 
@@ -115,8 +115,8 @@ def _learned(found: Rehearsal) -> str:
     said = f"{found.failing} of {found.rows} training rows fail"
     if found.proposals:
         said += f"; {len(found.candidates)} of {len(found.proposals)} rewrites can be used"
-    if found.tried:
-        best = max(found.tried, key=lambda each: each.mended - each.broken)
-        which = "it mends" if len(found.tried) == 1 else f"the best of {len(found.tried)} mends"
+    if found.effects:
+        best = max(found.effects, key=lambda each: each.mended - each.broken)
+        which = "it mends" if len(found.effects) == 1 else f"the best of {len(found.effects)} mends"
         said += f"; {which} {best.mended} of {best.failing} rows that fail, and breaks {best.broken} of {best.passing}"
     return said

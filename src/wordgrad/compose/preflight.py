@@ -14,13 +14,16 @@ from wordgrad.engines.preflight import preflight
 from wordgrad.errors import UsageError
 from wordgrad.train.checkup import Checkup, checkup
 from wordgrad.train.cost import Looks
+from wordgrad.train.estimate import distinct
 from wordgrad.train.events import Observer, Phase
 from wordgrad.train.job import Job
 from wordgrad.train.known import hold_against
 from wordgrad.train.predict import Prediction, predicted
 from wordgrad.train.program import values_of
-from wordgrad.train.rehearsal import Rehearsal, rehearsed, tried
+from wordgrad.train.rehearsal import Rehearsal, effects, rehearsed
 from wordgrad.train.scores import Scores
+
+Opened: TypeAlias = Callable[[], AbstractContextManager[tuple[Run, Observer]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +45,12 @@ class Preflight:
     @property
     def verdict(self) -> str:
         """What to do, in words."""
-        said, fault = self.checkup.verdict, self.rehearsal.fault
-        return f"{said}. In a rehearsal of the first step, {fault}" if fault and self.checkup.failing else said
-
-
-Opened: TypeAlias = Callable[[], AbstractContextManager[tuple[Run, Observer]]]
+        said, rehearsal = self.checkup.verdict, self.rehearsal
+        if self.checkup.failing and rehearsal.fault:
+            return f"{said}. In a rehearsal of the first step, {rehearsal.fault}"
+        if not self.checkup.failing and rehearsal.failing:
+            return f"{said}. But {rehearsal.failing} of {rehearsal.rows} training rows fail: those are harder"
+        return said
 
 
 def preflighted(job: Job, opened: Opened, *, seed: int, rows: int | None = None) -> Preflight:
@@ -72,23 +76,33 @@ def preflighted(job: Job, opened: Opened, *, seed: int, rows: int | None = None)
         observer(Phase("asking each engine once", 1))
         preflight(job.engines)
         hold_against(job.task, job.known, where=job.known_at)
-        one = _look(job, looked_at, run, observer, "the start")
-        first = run.found().spent
+        once = run.found().spent
+        first = _look(job, looked_at, run, observer, "the start")
+        calls = run.usage.calls
     with opened() as (run, observer):
-        two = _look(job, looked_at, run, observer, "the start once more")
+        second = _look(job, looked_at, run, observer, "the start once more")
         again = run.found().spent
+        calls += run.usage.calls
     with opened() as (run, observer):
         rehearsal = rehearsed(job, seed=seed, observer=observer)
         learning = run.found().spent
-        rehearsal = replace(rehearsal, tried=tried(job, rehearsal, observer=observer) if rehearsal.candidates else ())
+        if rehearsal.candidates:
+            rehearsal = replace(rehearsal, effects=effects(job, rehearsal, observer=observer))
         _ended(run, rehearsal.batches[-1].scores)
-        looks = Looks(first=first, again=again, learning=learning, rehearsal=run.found().spent)
-    found = checkup(job, one, two, seed=seed)
+        looks = Looks(
+            once=once,
+            again=again,
+            rows=distinct(looked_at, job.task.input),
+            learning=learning,
+            rehearsal=run.found().spent,
+        )
+        calls += run.usage.calls
+    found = checkup(job, first, second, seed=seed)
     return Preflight(
         checkup=found,
         rehearsal=rehearsal,
         prediction=predicted(job, found, rehearsal, looks, seed=seed),
-        calls=sum(each.calls for look in (looks.first, looks.again, looks.rehearsal) for each in look),
+        calls=calls,
     )
 
 

@@ -15,7 +15,7 @@ _SHARE = 0.2
 """The share of rows that a rewrite changes before any is seen: as on the landscapes of docs/statistics.md."""
 
 
-class Tried(NamedTuple):
+class Effect(NamedTuple):
     """What a rewrite does to some rows."""
 
     mended: int
@@ -43,17 +43,17 @@ class Raced(NamedTuple):
 class Rewriting:
     """Rewrites like those that were tried: each does what one of these did, more or less."""
 
-    tried: Sequence[Tried]
+    effects: Sequence[Effect]
     mends: float
     """The share of wrong rows that a rewrite mends, on average."""
     breaks: float
     """The share of right rows that it breaks."""
 
     @classmethod
-    def drawn(cls, rng: random.Random, tried: Sequence[Tried]) -> Rewriting:
+    def drawn(cls, rng: random.Random, effects: Sequence[Effect]) -> Rewriting:
         """Averages by chance, from all that were tried and a prior."""
-        mended, failing, broken, passing = map(sum, zip(Tried(0, 0, 0, 0), *tried, strict=True))
-        return cls(tried, _share(rng, mended, failing, _SHARE), _share(rng, broken, passing, _SHARE))
+        mended, failing, broken, passing = map(sum, zip(Effect(0, 0, 0, 0), *effects, strict=True))
+        return cls(effects, _share(rng, mended, failing, _SHARE), _share(rng, broken, passing, _SHARE))
 
     def raced(self, rng: random.Random, *, rewrites: int, rows: int, wrong: float, margin: float) -> Raced:
         """A race of a text that has such a share wrong, and rewrites of it, on so many rows."""
@@ -68,7 +68,7 @@ class Rewriting:
 
     def _rates(self, rng: random.Random) -> tuple[float, float]:
         """What one rewrite mends and breaks: by one of those tried, with the averages as a prior."""
-        like = rng.choice(self.tried) if self.tried else Tried(0, 0, 0, 0)
+        like = rng.choice(self.effects) if self.effects else Effect(0, 0, 0, 0)
         return (
             _share(rng, like.mended, like.failing, self.mends),
             _share(rng, like.broken, like.passing, self.breaks),

@@ -38,10 +38,12 @@ class Spending(Protocol):
 class Looks(NamedTuple):
     """What was taken before a run, by purpose and node."""
 
-    first: Sequence[Spending]
-    """By a look at the start, after each engine was asked once, and the metric held against known outputs."""
+    once: Sequence[Spending]
+    """By asking each engine once, and holding the metric against known outputs, which the run does as well."""
     again: Sequence[Spending]
-    """By another look at it."""
+    """By the second look at the start."""
+    rows: int
+    """Rows of this look that ask something else."""
     learning: Sequence[Spending]
     """By the rehearsal's batches, critics and rewrites."""
     rehearsal: Sequence[Spending]

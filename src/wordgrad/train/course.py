@@ -13,6 +13,7 @@ from wordgrad.train.job import Job
 from wordgrad.train.rehearsal import Rehearsal
 
 _ACCEPTED = 0.5
+"""A guess: how much is gained decides it, and how many rows are sealed."""
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ def made_up(job: Job, found: Checkup, rehearsal: Rehearsal, rng: random.Random) 
         rng=rng,
         flips=_flips(found, rng),
         wrong=_failing(found, rehearsal, rng),
-        rewriting=Rewriting.drawn(rng, rehearsal.tried),
+        rewriting=Rewriting.drawn(rng, rehearsal.effects),
     )
     for number in range(job.plan.steps):
         run.step(number)
@@ -93,6 +94,8 @@ class _Run:
     rewriting: Rewriting
     changed: bool = False
     """Whether the present text is not the start any more."""
+    seen: float = 0.0
+    """Selection rows that the present text was scored on."""
     course: Course = field(default_factory=Course)
 
     def step(self, number: int) -> None:
@@ -100,7 +103,7 @@ class _Run:
         chances = [self.wrong] * self.job.plan.batch
         if number < len(self.rehearsal.batches):
             batch = self.rehearsal.batches[number]
-            fails = len(batch.failing)
+            fails = len(batch.failures)
             chances = [1 - self.flips] * fails + [self.flips] * (len(batch.rows) - fails)
         failing = sum(self.rng.random() < each for each in chances)
         # A later pass over the rows asks the critics of an unchanged text nothing new.
@@ -123,8 +126,10 @@ class _Run:
         margin = self.job.acceptance.margin
         raced = self.rewriting.raced(self.rng, rewrites=rivals, rows=rows, wrong=self.wrong, margin=margin)
         self.course.rewrites += rewrites
-        # What an earlier race scored of the present text is there.
-        self.course.met += raced.rows * max(0.0, 1 - self.course.met / rows)
+        # What earlier races scored of the present text is there.
+        met = raced.rows * (1 - self.seen / rows)
+        self.seen = raced.rows if raced.won else self.seen + met
+        self.course.met += met
         self.course.rewritten += rivals * raced.rows
         self.course.raced += (1 + rivals) * raced.rows
         self.changed |= raced.won
@@ -134,10 +139,9 @@ class _Run:
     def end(self) -> None:
         """Score the start, which comes first; then the new text, if there is one."""
         job, course = self.job, self.course
-        plan, confirmation, test = job.plan, len(job.division.confirmation), len(job.splits.test)
+        confirmation, test = len(job.division.confirmation), len(job.splits.test)
         opening = distinct(job.splits.test or job.division.confirmation, job.task.input)
-        # A text that changed meets even those training rows anew that an earlier pass has shown.
-        course.scored = opening + (plan.steps * plan.batch if self.changed else _batches(job))
+        course.scored = opening + self.learned_from
         course.guarded = opening
         if not self.changed:
             return
@@ -148,6 +152,14 @@ class _Run:
         if self.rng.random() < _ACCEPTED:
             course.rewritten += test
             course.reported = test
+
+    @property
+    def learned_from(self) -> float:
+        """Training rows that are asked: a text that changed meets even those anew that an earlier pass has shown."""
+        plan = self.job.plan
+        if self.changed:
+            return plan.steps * plan.batch
+        return self.rehearsal.rows if len(self.rehearsal.batches) == plan.steps else _batches(self.job)
 
 
 def _batches(job: Job) -> float:

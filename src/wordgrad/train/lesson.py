@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from wordgrad.train.cost import Cost, Looks, paid, spent, tokens, total
 from wordgrad.train.job import Job
+from wordgrad.train.plan import Plan
 from wordgrad.train.rehearsal import Rehearsal
 from wordgrad.types import Engine
 
@@ -55,7 +56,7 @@ def lesson(job: Job, rehearsal: Rehearsal, looks: Looks, *, program: Cost, judge
     texts = [tokens(each.text) for each in job.task.program.parameters.values()]
     return Lesson(
         critics=_critics(rehearsal, looks, program, critic),
-        rewrite=_rewrite(rehearsal, looks, texts, rewriter, momentum=job.plan.momentum),
+        rewrite=_rewrite(rehearsal, looks, texts, rewriter, past=_past(job.plan)),
         answer=_answer(rehearsal, looks, total([program, judge]), grown=_GROWN_TOKENS * len(texts)),
     )
 
@@ -67,18 +68,23 @@ def _critics(rehearsal: Rehearsal, looks: Looks, program: Cost, critic: Engine) 
     return Seen(paid(program.calls, read, program.calls * REPLY_TOKENS, critic), 1)
 
 
-def _rewrite(rehearsal: Rehearsal, looks: Looks, texts: Sequence[int], rewriter: Engine, *, momentum: int) -> Seen:
-    # Past steps, which a rewriter with momentum is shown, are a text and its feedback; the rehearsal had none.
+def _past(plan: Plan) -> float:
+    """Earlier steps that a rewriter is shown, on average; the rehearsal had none."""
+    return sum(min(plan.momentum, step) for step in range(plan.steps)) / plan.steps
+
+
+def _rewrite(rehearsal: Rehearsal, looks: Looks, texts: Sequence[int], rewriter: Engine, *, past: float) -> Seen:
+    # A past step is shown as a text and its feedback.
     said = sum(tokens(each.text) for gradients in rehearsal.feedback.values() for each in gradients)
-    past = paid(0, momentum * (sum(texts) + said), 0, rewriter)
+    shown = paid(0, past * (sum(texts) + said), 0, rewriter)
     if count := len(rehearsal.proposals):
-        return Seen(total([spent(looks.learning, "optimize").times(1 / count), past]), count)
+        return Seen(total([spent(looks.learning, "optimize").times(1 / count), shown]), count)
     read, wrote = (sum(texts) + len(texts) * each for each in (PROMPT_TOKENS, _GROWN_TOKENS))
-    return Seen(total([paid(len(texts), read, wrote, rewriter), past]), 1)
+    return Seen(total([paid(len(texts), read, wrote, rewriter), shown]), 1)
 
 
 def _answer(rehearsal: Rehearsal, looks: Looks, answer: Cost, *, grown: int) -> Seen:
-    if tried := len(rehearsal.tried) * len(rehearsal.batches[-1].rows):
+    if tried := len(rehearsal.effects) * len(rehearsal.batches[-1].rows):
         # The start's answers on training rows are what the rewrites' are held against.
         before = spent(looks.learning, *_ROW)
         rewritten = total([spent(looks.rehearsal, *_ROW), before.times(-1)]).times(1 / tried)

@@ -20,8 +20,6 @@ from wordgrad.train.rehearsal import Rehearsal
 
 _RUNS = 200
 _MOST = 0.95
-_BESIDE = ("judge", "preflight")
-"""What is not asked by the program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +47,12 @@ def predicted(job: Job, found: Checkup, rehearsal: Rehearsal, looks: Looks, *, s
 
     Two hundred runs are made up (`course.made_up`), and priced by what was seen: what a row and its judge take, before
     and after a rewrite, the critics of a failing row, and a rewrite. Expected is the median. For the bound, which 95 %
-    of these runs stay below, each price is more or less in each of them, with a standard deviation of 1 / sqrt of how
-    many were seen. What nothing was seen of is priced by rule (`lesson`), as a guardrail's judge always is. A pair is
-    judged for as much as one answer.
+    of these runs stay below, tokens and money of each of these are more or less in each run, with a standard deviation
+    of 1 / sqrt of how many were seen. What nothing was seen of is priced by rule (`lesson`), as a guardrail's judge
+    always is. For the report, a pair is judged for as much as one answer.
 
-    No theorem: benchmarks/COSTS.md counts how often the bound holds. Where all training rows pass, and two looks found
-    no row that passes once only, the calls are exact.
+    No theorem: benchmarks/COSTS.md counts how often the bound holds. Where all training rows pass each time, the calls
+    are exact.
 
     Args:
         job: What would be run.
@@ -63,10 +61,8 @@ def predicted(job: Job, found: Checkup, rehearsal: Rehearsal, looks: Looks, *, s
         looks: What all of these took.
         seed: Of the made-up runs.
     """
-    # What the run asks once as well: each engine, and a judge on known outputs.
-    once = total([spent(looks.first, *_BESIDE), spent(looks.again, *_BESIDE).times(-1)])
-    rows = found.rows + found.unjudged
-    answer, judge = (Seen(spent(looks.again, *each).times(1 / rows), rows) for each in (("forward",), _BESIDE))
+    once = spent(looks.once, "judge", "preflight")
+    answer, judge = (Seen(spent(looks.again, each).times(1 / looks.rows), looks.rows) for each in ("forward", "judge"))
     learn = lesson(job, rehearsal, looks, program=answer.cost, judge=judge.cost)
     rng = random.Random(f"made-up runs {seed}")  # noqa: S311 - no secret
     priced = functools.partial(_priced, job, answer=answer, judge=judge, learn=learn)
@@ -112,7 +108,7 @@ def _priced(
             some(learn.answer, course.rewritten),
             some(learn.critics, course.failing),
             some(learn.rewrite, course.rewrites),
-            *(some(judge, rows) for judge, rows in _guardrails(job, answer.cost, course)),
+            *(some(guard, rows) for guard, rows in _guardrails(job, answer.cost, course)),
         ]
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from wordgrad.core.gradient import Gradient
 from wordgrad.data.rows import Row
 from wordgrad.optim.proposal import Proposal
-from wordgrad.statistics.races import Tried
+from wordgrad.statistics.races import Effect
 from wordgrad.train.events import Observer, Phase
 from wordgrad.train.job import Job
 from wordgrad.train.program import values_of
@@ -27,7 +27,7 @@ class Batch:
     scores: Scores
 
     @property
-    def failing(self) -> list[int]:
+    def failures(self) -> list[int]:
         """Places of the rows that fail; one that could not be judged does not."""
         return [place for place in range(len(self.rows)) if self.scores.broke(place)]
 
@@ -44,7 +44,7 @@ class Rehearsal:
     """All that was written."""
     candidates: Sequence[Proposal] = ()
     """Of them, those that can race: usable, new, and each text once."""
-    tried: Sequence[Tried] = ()
+    effects: Sequence[Effect] = ()
     """What the first of these do to the rows that they were written for, which is more than they do to others."""
 
     @property
@@ -118,7 +118,7 @@ def rehearsed(job: Job, *, seed: int, observer: Observer) -> Rehearsal:
     return Rehearsal(batches=batches, feedback=feedback, proposals=proposals, candidates=candidates)
 
 
-def tried(job: Job, rehearsal: Rehearsal, *, observer: Observer) -> list[Tried]:
+def effects(job: Job, rehearsal: Rehearsal, *, observer: Observer) -> list[Effect]:
     """Score the first four candidates on the rows that they were written for, as a race would.
 
     That is beside the start, by the judge of pairs if there is one, and with the hard constraints that ask no judge.
@@ -129,12 +129,12 @@ def tried(job: Job, rehearsal: Rehearsal, *, observer: Observer) -> list[Tried]:
     hard = [name for name, each in task.guardrails.items() if each.hard and not each.asks]
     found = task.measured(batch.rows, texts, against=start, guards=hard, observer=observer)
     present, *rewritten = (task.oriented(task.constrained(each)) for each in found)
-    return [_effect(batch.failing, present, each) for each in rewritten]
+    return [_effect(batch.failures, present, each) for each in rewritten]
 
 
-def _effect(failing: Sequence[int], present: Sequence[float | None], rewritten: Sequence[float | None]) -> Tried:
+def _effect(failing: Sequence[int], present: Sequence[float | None], rewritten: Sequence[float | None]) -> Effect:
     scores = enumerate(zip(present, rewritten, strict=True))
     gains = [(place, new - old) for place, (old, new) in scores if old is not None and new is not None]
     mending = [gain > 0 for place, gain in gains if place in failing]
     breaking = [gain < 0 for place, gain in gains if place not in failing]
-    return Tried(sum(mending), len(mending), sum(breaking), len(breaking))
+    return Effect(sum(mending), len(mending), sum(breaking), len(breaking))
