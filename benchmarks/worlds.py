@@ -176,6 +176,11 @@ def goals(found: Mapping[str, Runs]) -> Section:
             *(points(found[each], TRUE) for each in found),
         ],
         ["true gain where something can be gained, points", "", *(points(gains[each], TRUE) for each in found)],
+        [
+            "regret in all worlds, points: how much better the best text was that there was",
+            "<= 3",
+            *(points(found[each], REGRET) for each in found),
+        ],
     ]
     return Section(
         title="Goals",
