@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -314,6 +315,18 @@ def test_a_service_that_fails_on_the_way_exits_4(project: Project, purpose: str)
     assert (code, "the server is gone" in err) == (4, True)
     assert f"stopped; all is kept. Go on with: wordgrad runs resume {run} --store {project.store}\n" in out
     assert {**same(resumed), "calls": 0} == {**same(whole), "calls": 0}
+
+
+@pytest.mark.parametrize("attempt", range(4))
+@pytest.mark.parametrize("switching_s", [0.00001, 0.05])
+def test_what_is_still_out_when_a_run_fails_is_asked_again(project: Project, switching_s: float, attempt: int) -> None:
+    """However threads take turns: what such a call writes does not follow what lets the run be resumed."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(switching_s)
+    try:
+        test_a_service_that_fails_on_the_way_exits_4(project, "forward")
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_an_unmeasured_end_is_called_so(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

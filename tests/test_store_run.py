@@ -23,6 +23,7 @@ import wordgrad as wg
 from stored import rows
 from wordgrad.engines import get_engine
 from wordgrad.store.database import Database
+from wordgrad.store.runs import add_event
 from wordgrad.testing import RuleEngine, VirtualClock
 from wordgrad.types import Completion, Message, Price, Request, Sampling, Usage
 
@@ -925,6 +926,31 @@ def test_a_run_that_is_let_go_of_closes_its_store(store: Path) -> None:
     thread.join(LIMIT_S)
 
     assert not thread.is_alive()
+
+
+def test_nothing_follows_the_change_that_ends_a_run(store: Path) -> None:
+    """What other threads still write is committed before the last change, or refused."""
+    database, refused = Database(store), threading.Event()
+    with wg.Run(store) as run:
+        pass
+
+    def hammer() -> None:
+        while not refused.is_set():
+            try:
+                database.write(lambda connection: add_event(connection, run.id, "late", {}))
+            except wg.StoreError:
+                refused.set()
+
+    threads = [threading.Thread(target=hammer) for _ in range(4)]
+    for each in threads:
+        each.start()
+    seen: list[int] = []
+    count = "SELECT count(*) FROM events WHERE kind = 'late'"
+    database.close(last=lambda connection: seen.append(connection.execute(count).fetchone()[0]))
+    for each in threads:
+        each.join(LIMIT_S)
+
+    assert seen == [rows(store, count)[0][0]]
 
 
 def test_many_may_make_one_store_at_once(tmp_path: Path) -> None:

@@ -91,9 +91,9 @@ class Run:
         self._tokens = None
         with self._database:
             if error is not None:
-                self._ledger.void(error)
                 self.note("status", {"status": "failed" if isinstance(error, Exception) else "interrupted"})
             self._used = self._ledger.totals()
+            self._database.close(last=None if error is None else self._ledger.void(error))
 
     # ---- what the graph asks (RunContext)
 

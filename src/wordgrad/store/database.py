@@ -105,12 +105,17 @@ class Database:
                 f"the run that kept its calls in {self.path} has ended: read what it computes inside its `with`"
             )
 
-    def close(self) -> None:
-        """Commit what is waiting, and close the file."""
+    def close(self, last: Callable[[sqlite3.Connection], object] | None = None) -> None:
+        """Commit what is waiting and then a last change, which no other thread's can follow, and close the file."""
+        job = None if last is None or self._closed else _Job(last)
         with self._open:
+            if job is not None:
+                self._jobs.put(job)
             self._closed = True
             self._end()
         self._thread.join()
+        if job is not None:
+            job.future.result()
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,20 +209,22 @@ class RunLedger:
     async def event(self, kind: str, **body: JSON) -> None:
         await self._commit(lambda connection: add_event(connection, self.run, kind, body))
 
-    def void(self, error: BaseException) -> None:
-        """Let a resumed run ask again what ended this one: an outage is over by then, a wrong key was mended.
+    def void(self, error: BaseException) -> Callable[[sqlite3.Connection], None] | None:
+        """What lets a resumed run ask again what ended this one: an outage is over by then, a wrong key was mended.
+
+        A change to be made as the last one: calls that are still out would write on, and be taken for earlier attempts.
 
         What the program did before the call made in the run itself where `error` came up stays, errors that it
         survived included. From there on places are forgotten: of calls that were out together, which failed first, and
         which one was read, is chance.
 
         Args:
-            error: What the program ended with. Nothing happens unless a place's error stands in its chain.
+            error: What the program ended with. There is nothing to do unless a place's error stands in its chain.
         """
         chain = list(_chain(error))
-        firsts = [index[:1] for (index, _), row in self._rows.items() if any(row.error is each for each in chain)]
+        firsts = [index[:1] for (index, _), row in list(self._rows.items()) if any(row.error is each for each in chain)]
         if not firsts:
-            return
+            return None
         (first,) = min(firsts) or (0,)
 
         def change(connection: sqlite3.Connection) -> None:
@@ -230,7 +232,7 @@ class RunLedger:
             last = connection.execute("SELECT max(id) FROM attempts WHERE run = ?", (self.run,)).fetchone()[0]
             add_event(connection, self.run, "failed", {"error": f"{error}", "from": first, "attempts": last or 0})
 
-        self._database.write(change).result()
+        return change
 
     def _settled(self, attempt: int, key: str, completion: Completion | None) -> None:
         self._last[key] = attempt
