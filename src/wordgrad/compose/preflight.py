@@ -49,7 +49,7 @@ class Preflight:
         if self.checkup.failing and rehearsal.fault:
             return f"{said}. In a rehearsal of the first step, {rehearsal.fault}"
         if not self.checkup.failing and rehearsal.failing:
-            return f"{said}. But {rehearsal.failing} of {rehearsal.rows} training rows fail: those are harder"
+            return f"{said}. But {rehearsal.failing} of {rehearsal.rows} training rows fail"
         return said
 
 

@@ -89,11 +89,13 @@ class Run:
         context.run.reset(self._tokens[0])
         context.body.reset(self._tokens[1])
         self._tokens = None
-        with self._database:
+        last = None if error is None else self._ledger.void(error)
+        try:
             if error is not None:
                 self.note("status", {"status": "failed" if isinstance(error, Exception) else "interrupted"})
             self._used = self._ledger.totals()
-            self._database.close(last=None if error is None else self._ledger.void(error))
+        finally:
+            self._database.close(last)
 
     # ---- what the graph asks (RunContext)
 
