@@ -88,6 +88,29 @@ def test_time_ends_the_search_as_planned(
     assert found["seconds"] <= seconds
 
 
+@pytest.mark.parametrize("seconds", [2_100, 2_200])
+def test_a_fifth_is_held_back_for_texts_that_take_longer(
+    project: Project, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """Where the new text takes far longer than the start did, what a search leaves that time ended is still enough."""
+
+    class Thorough(Timed, Half):
+        """Its critics take five minutes."""
+
+        def said(self, request: Request) -> object:  # type: ignore[override]
+            self.now_s += 300.0 if request.purpose == "backward" else 0.0
+            return super().said(request)
+
+    project.change("steps = 2", "steps = 6")
+    project.rows("validation", [f"held{number}" for number in range(40)])
+    project.engine(Thorough(monkeypatch, late_s=100.0, late="test", max_in_flight=1))
+
+    code, found, _ = told(project, "--budget-seconds", str(seconds))
+
+    assert (code, found["status"], found["test"]["end"]) == (0, "budget", 0.6)
+    assert found["seconds"] <= seconds
+
+
 def test_the_message_says_what_was_spent(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Time that ran out before the decision is called time; the exit code is 3, and how to go on is said."""
     project.engine(Timed(monkeypatch, late_s=100.0))

@@ -11,14 +11,17 @@ from wordgrad.compose.run import Budget, Run
 
 _LONGER = 1.5
 """Tokens, money and time of the end, for each that as many rows of the start took: better texts are longer."""
+_LEAST = 0.2
+"""The share of tokens, money and time that the end is left at least: its calls are known, their length is not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """The run's budget, with what the end needs held back while the search runs.
 
-    So a budget that is spent ends the search as planned, and the sealed rows still decide. Only calls that had to be
-    made again, or a text that is far longer, can take that away.
+    Of calls that is a count; of tokens, money and time an estimate, and a fifth at least. So a budget that is spent
+    ends the search as planned, and the sealed rows still decide. Only calls that had to be made again, or a text that
+    is far longer, can take that away.
     """
 
     run: Run
@@ -46,19 +49,23 @@ class Allowance:
     def held_back(self, rows: int) -> Generator[None]:
         """Refuse inside what so many rows need afterwards."""
         whole = self.run.budget
-        longer = rows * _LONGER
+        tokens = self._rest("tokens", whole.tokens, rows)
         self.run.limit(
             Budget(
                 calls=None if whole.calls is None else whole.calls - math.ceil(rows * self._row("calls")),
-                tokens=None if whole.tokens is None else whole.tokens - math.ceil(longer * self._row("tokens")),
-                usd=None if whole.usd is None else whole.usd - longer * self._row("usd"),
-                seconds=None if whole.seconds is None else whole.seconds - longer * self._row("seconds"),
+                tokens=None if tokens is None else math.floor(tokens),
+                usd=self._rest("usd", whole.usd, rows),
+                seconds=self._rest("seconds", whole.seconds, rows),
             )
         )
         try:
             yield
         finally:
             self.run.limit(whole)
+
+    def _rest(self, kind: str, whole: float | None, rows: int) -> float | None:
+        """What is left of a limit beside what so many rows may take, or a fifth of it."""
+        return None if whole is None else whole - max(_LEAST * whole, rows * _LONGER * self._row(kind))
 
     def _row(self, kind: str) -> float:
         """What a row took in the opening."""
