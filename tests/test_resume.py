@@ -10,19 +10,22 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 import wordgrad as wg
 from stored import rows
+from wordgrad.store.database import Database
 from wordgrad.testing import RuleEngine
 from wordgrad.testing.server import Answer, Body, FakeServer
-from wordgrad.types import Request, Sampling
+from wordgrad.types import Completion, Request, Sampling
 
 LIMIT_S = 60
 SMALL = Sampling(max_tokens=10)
@@ -245,6 +248,41 @@ def test_after_an_outage_another_path_may_be_taken(store: Path) -> None:
         values = program(up, second)
 
     assert values == ["a a!!", "b b!!"]
+
+
+def test_what_is_still_out_when_a_run_fails_is_asked_again(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What such a call writes while the run ends does not follow the change that lets the run be resumed."""
+    ends, close = threading.Event(), Database.close
+
+    class Slow(RuleEngine):
+        """Answers to "slow" when the run ends."""
+
+        async def complete(self, request: Request) -> Completion:
+            if request.messages[-1].text == "slow":
+                await anyio.to_thread.run_sync(ends.wait, LIMIT_S)
+            return await super().complete(request)
+
+    def closed_late(self: Database, last: Any = None) -> None:
+        ends.set()
+        latest = time.monotonic() + LIMIT_S
+        while rows(store, "SELECT count(*) FROM places") != [(2,)] and time.monotonic() < latest:
+            time.sleep(0.001)
+        close(self, last)
+
+    def asked(engine: RuleEngine) -> list[wg.Variable]:
+        return [ask(engine, "quick"), ask(engine, "slow")]
+
+    with monkeypatch.context() as patched, pytest.raises(wg.NodeError):  # noqa: PT012 - the run ends inside
+        patched.setattr(Database, "close", closed_late)
+        with wg.Run(store) as run:
+            quick, slow = asked(Slow(lambda _: REFUSED))
+            _ = quick.value
+    up = RuleEngine(echo)
+
+    with wg.Run(store, resume=run.id):
+        values = [each.value for each in asked(up)]
+
+    assert (value_or_error(slow), values, len(up.history)) == ("no such key", ["quick!", "slow!"], 2)
 
 
 NOTHING = pytest.mark.parametrize("budget", [wg.Budget(seconds=0), wg.Budget(calls=0)], ids=["seconds", "calls"])

@@ -883,23 +883,27 @@ def test_a_changed_node_pays_for_what_depends_on_it(store: Path) -> None:
 
 
 def test_a_forked_child_is_told_to_open_a_run_of_its_own(tmp_path: Path) -> None:
-    """A call in a child of a process that is inside a run fails and says so, and the child and the run end."""
+    """A call in a child of a process that is inside a run fails, and leaving the run with that; child and run end."""
     program = """
 import os, sys
 import wordgrad as wg
 from wordgrad.testing import RuleEngine
 
 engine = RuleEngine(lambda _: "yes")
-with wg.Run(sys.argv[1]):
-    child = os.fork()
-    if not child:
-        try:
-            wg.llm_call(None, "here?", engine=engine).value
-        except wg.NodeError as error:
-            print(error, flush=True)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    print(wg.llm_call(None, "here?", engine=engine).value)
+try:
+    with wg.Run(sys.argv[1]):
+        child = os.fork()
+        if not child:
+            try:
+                wg.llm_call(None, "here?", engine=engine).value
+            except wg.NodeError as error:
+                print(error, flush=True)
+                raise
+        assert os.waitpid(child, 0)[1] == 0
+        print(wg.llm_call(None, "here?", engine=engine).value)
+except wg.StoreError as error:
+    print(error, flush=True)
+    os._exit(0)
 """
     done = subprocess.run(
         # From Python 3.12 on the interpreter warns of any fork beside a thread.
@@ -911,7 +915,7 @@ with wg.Run(sys.argv[1]):
     )
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert "open a Run of its own here" in done.stdout
+    assert done.stdout.count("open a Run of its own here") == 2
     assert done.stdout.endswith("yes\n")
 
 

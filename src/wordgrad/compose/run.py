@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import Token
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Any, Self
 
 from wordgrad import context, dispatch
@@ -89,13 +90,21 @@ class Run:
         context.run.reset(self._tokens[0])
         context.body.reset(self._tokens[1])
         self._tokens = None
-        last = None if error is None else self._ledger.void(error)
         try:
-            if error is not None:
-                self.note("status", {"status": "failed" if isinstance(error, Exception) else "interrupted"})
             self._used = self._ledger.totals()
         finally:
-            self._database.close(last)
+            self._database.close(None if error is None else self._ended_by(error))
+
+    def _ended_by(self, error: BaseException) -> Callable[[Connection], None]:
+        """The run's status and what lets it be resumed, in one change: a kill between the two would part them."""
+        forget = self._ledger.forgetting(error)
+        status = {"status": "failed" if isinstance(error, Exception) else "interrupted"}
+
+        def change(connection: Connection) -> None:
+            runs.add_event(connection, self.id, "status", status)
+            forget(connection)
+
+        return change
 
     # ---- what the graph asks (RunContext)
 

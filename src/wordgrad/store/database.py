@@ -106,10 +106,17 @@ class Database:
             )
 
     def close(self, last: Callable[[sqlite3.Connection], object] | None = None) -> None:
-        """Commit what is waiting and then a last change, which no other thread's can follow, and close the file."""
-        job = None if last is None or self._closed else _Job(last)
+        """Commit what is waiting, then `last`, after which nothing is written, and close the file.
+
+        Raises:
+            StoreError: `last` cannot be made, or comes after the end.
+        """
+        job = None if last is None else _Job(last)
+        if job is not None:
+            self._check_process()
         with self._open:
             if job is not None:
+                self._check_open()
                 self._jobs.put(job)
             self._closed = True
             self._end()

@@ -209,28 +209,27 @@ class RunLedger:
     async def event(self, kind: str, **body: JSON) -> None:
         await self._commit(lambda connection: add_event(connection, self.run, kind, body))
 
-    def void(self, error: BaseException) -> Callable[[sqlite3.Connection], None] | None:
-        """What lets a resumed run ask again what ended this one: an outage is over by then, a wrong key was mended.
+    def forgetting(self, error: BaseException) -> Callable[[sqlite3.Connection], None]:
+        """The change that lets a resumed run ask again what ended this one: an outage is over by then.
 
-        A change to be made as the last one: calls that are still out would write on, and be taken for earlier attempts.
+        It must be the last one: what a call that is still out wrote after it would be taken for the resumed run's own.
 
-        What the program did before the call made in the run itself where `error` came up stays, errors that it
-        survived included. From there on places are forgotten: of calls that were out together, which failed first, and
-        which one was read, is chance.
+        What the program did before the call made in the run itself where `error` came up stays, errors included: which
+        of them it had read is not known. From there on places are forgotten: of calls that were out together, which
+        failed first is chance.
 
         Args:
-            error: What the program ended with. There is nothing to do unless a place's error stands in its chain.
+            error: What the program ended with. Nothing changes unless a place's error stands in its chain.
         """
         chain = list(_chain(error))
         firsts = [index[:1] for (index, _), row in list(self._rows.items()) if any(row.error is each for each in chain)]
-        if not firsts:
-            return None
-        (first,) = min(firsts) or (0,)
 
         def change(connection: sqlite3.Connection) -> None:
-            forget_places(connection, self.run, first)
-            last = connection.execute("SELECT max(id) FROM attempts WHERE run = ?", (self.run,)).fetchone()[0]
-            add_event(connection, self.run, "failed", {"error": f"{error}", "from": first, "attempts": last or 0})
+            if firsts:
+                (first,) = min(firsts) or (0,)
+                forget_places(connection, self.run, first)
+                known = connection.execute("SELECT max(id) FROM attempts WHERE run = ?", (self.run,)).fetchone()[0]
+                add_event(connection, self.run, "failed", {"error": f"{error}", "from": first, "attempts": known or 0})
 
         return change
 
