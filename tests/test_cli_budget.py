@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 import wordgrad as wg
-from project import Half, Project, Pupil, Two, project
+from project import BETTER, Half, Project, Pupil, Two, project
 from wordgrad.testing import RuleEngine
 from wordgrad.types import Price, Request
 
@@ -88,11 +87,39 @@ def test_time_ends_the_search_as_planned(
     assert found["seconds"] <= seconds
 
 
+@pytest.mark.parametrize("share", [0.5, 0.55, 0.65])
+def test_the_last_call_has_room_for_its_whole_reply(project: Project, share: float) -> None:
+    """A call reserves all that it may write: that much is held back, too, however short replies are."""
+    project.change("max_tokens = 20", "max_tokens = 1000")
+    project.change("steps = 2", "steps = 6")
+    project.rows("validation", [f"held{number}" for number in range(40)])
+    project.engine(Half(price=Price(input_usd=1.0, output_usd=2.0)))
+    whole = told(project)[1]["cost_usd"]
+
+    code, found, _ = told(project, "--budget-usd", str(share * whole))
+
+    assert (code, found["status"], found["accepted"]) == (0, "budget", found["leads"] > 0)
+
+
+@pytest.mark.parametrize(("kind", "in_a_dollar"), [("usd", 1), ("tokens", 1_000_000)])
+@pytest.mark.parametrize("share", [0.65, 0.8])
+def test_a_fifth_is_held_back_for_longer_texts(project: Project, share: float, kind: str, in_a_dollar: int) -> None:
+    """Where the new text is far longer than the start, one and a half times what rows took then would not be enough."""
+    project.change("steps = 2", "steps = 6")
+    project.rows("validation", [f"held{number}" for number in range(40)])
+    project.engine(Half({"value": BETTER + " Be clear." * 100}, price=Price(input_usd=1.0, output_usd=1.0)))
+    limit_usd = share * told(project)[1]["cost_usd"]
+    project.change("[search]", f"[budget]\n{kind} = {round(limit_usd, 6) * in_a_dollar:g}\n\n[search]")
+
+    code, found, _ = told(project)
+
+    assert (code, found["status"], found["test"]["end"]) == (0, "budget", 0.6)
+    assert found["cost_usd"] <= limit_usd + 1e-6
+
+
 @pytest.mark.parametrize("seconds", [2_100, 2_200])
-def test_a_fifth_is_held_back_for_texts_that_take_longer(
-    project: Project, monkeypatch: pytest.MonkeyPatch, seconds: int
-) -> None:
-    """Where the new text takes far longer than the start did, what a search leaves that time ended is still enough."""
+def test_a_fifth_is_held_back_for_slower_texts(project: Project, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+    """Likewise of time; with these limits the search ends where half as much again would leave too little."""
 
     class Thorough(Timed, Half):
         """Its critics take five minutes."""
@@ -338,18 +365,6 @@ def test_a_service_that_fails_on_the_way_exits_4(project: Project, purpose: str)
     assert (code, "the server is gone" in err) == (4, True)
     assert f"stopped; all is kept. Go on with: wordgrad runs resume {run} --store {project.store}\n" in out
     assert {**same(resumed), "calls": 0} == {**same(whole), "calls": 0}
-
-
-@pytest.mark.parametrize("attempt", range(4))
-@pytest.mark.parametrize("switching_s", [0.00001, 0.05])
-def test_what_is_still_out_when_a_run_fails_is_asked_again(project: Project, switching_s: float, attempt: int) -> None:
-    """However threads take turns: what such a call writes does not follow what lets the run be resumed."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(switching_s)
-    try:
-        test_a_service_that_fails_on_the_way_exits_4(project, "forward")
-    finally:
-        sys.setswitchinterval(before)
 
 
 def test_an_unmeasured_end_is_called_so(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

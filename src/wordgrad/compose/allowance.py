@@ -12,14 +12,14 @@ from wordgrad.compose.run import Budget, Run
 _LONGER = 1.5
 """Tokens, money and time of the end, for each that as many rows of the start took: better texts are longer."""
 _LEAST = 0.2
-"""The share of tokens, money and time that the end is left at least: its calls are known, their length is not."""
+"""The least share of tokens, money and time that is kept for the end: how much longer its texts are is a guess."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """The run's budget, with what the end needs held back while the search runs.
 
-    Of calls that is a count; of tokens, money and time an estimate, and a fifth at least. So a budget that is spent
+    Of calls that is a count; of tokens, money and time an estimate, and a share at least. So a budget that is spent
     ends the search as planned, and the sealed rows still decide. Only calls that had to be made again, or a text that
     is far longer, can take that away.
     """
@@ -39,10 +39,10 @@ class Allowance:
         yield
         if not self.run.noted("opening"):
             took = {kind: now - before[kind] for kind, now in self._used().items()}
-            self.run.note("opening", {"rows": rows, **took})
+            self.run.note("opening", {"rows": rows, **took, "reserved": self.run.reserved})
 
     def affords(self, rows: int) -> bool:
-        """Whether so many more rows can be paid for beside what is held back, and time is left for them."""
+        """Whether so many more rows can be paid for beside what is held back."""
         return self.run.affords(math.ceil(rows * self._row("calls")))
 
     @contextmanager
@@ -64,8 +64,11 @@ class Allowance:
             self.run.limit(whole)
 
     def _rest(self, kind: str, whole: float | None, rows: int) -> float | None:
-        """What is left of a limit beside what so many rows may take, or a fifth of it."""
-        return None if whole is None else whole - max(_LEAST * whole, rows * _LONGER * self._row(kind))
+        """A limit less what so many rows may take of it: the last call needs room for its whole reply."""
+        if whole is None:
+            return None
+        last = float(self.run.noted("opening")[0]["reserved"].get(kind, 0.0))
+        return whole - max(_LEAST * whole, _LONGER * (rows * self._row(kind) + last))
 
     def _row(self, kind: str) -> float:
         """What a row took in the opening."""

@@ -138,7 +138,7 @@ class Run:
         return self._used or self._ledger.totals()
 
     def affords(self, calls: int) -> bool:
-        """Whether the budget has room for so many more calls, and time for them at the pace so far.
+        """Whether the budget has room for so many more calls, each at what calls took so far.
 
         A resumed run takes the recorded answers, in order: asked again, the budget would count what came after.
         """
@@ -148,6 +148,11 @@ class Run:
         answer = self._meter.affords(calls)
         self.note("affords", {"calls": calls, "answer": answer})
         return answer
+
+    @property
+    def reserved(self) -> Mapping[str, float]:
+        """The most tokens and dollars that one call has reserved; 0 where neither is limited, or nothing was asked."""
+        return dict(self._meter.largest)
 
     def limit(self, budget: Budget) -> None:
         """Hold other limits from here on; what was spent stays spent."""

@@ -56,16 +56,18 @@ class Meter:
         self.reserved: dict[str, float] = {"tokens": 0.0, "usd": 0.0}
         self.out: dict[str, float] = {"tokens": 0.0, "usd": 0.0}
         """The part of what is reserved whose calls do not wait for a place in flight any more."""
+        self.largest: dict[str, float] = {"tokens": 0.0, "usd": 0.0}
+        """The most that one call has reserved."""
         self._changed: anyio.Event | None = None
         """There while somebody waits."""
 
     def affords(self, calls: int) -> bool:
-        """Whether so many more calls are left, and would end in time at the pace so far."""
-        seconds = self._clock()
-        pace_s = seconds / self.calls if self.calls else 0.0
-        return (self.budget.calls is None or self.calls + calls <= self.budget.calls) and (
-            self.budget.seconds is None or seconds + calls * pace_s < self.budget.seconds
-        )
+        """Whether so many more calls are left, and stay below the other limits if they take what calls took so far."""
+        if self.budget.calls is not None and self.calls + calls > self.budget.calls:
+            return False
+        seconds, pace = self._clock(), calls / self.calls if self.calls else 0.0
+        in_time = self.budget.seconds is None or seconds * (1 + pace) < self.budget.seconds
+        return in_time and all(self._room(kind, pace * amount) for kind, amount in self.spent.items())
 
     async def reserve(self, needs: dict[str, float]) -> None:
         """Take one call and its upper estimates; waits while only others' reservations stand in the way.
@@ -75,6 +77,7 @@ class Meter:
         """
         await self._take(needs, self.reserved, calls=1)
         self.calls += 1
+        self.largest.update({kind: max(need, self.largest[kind]) for kind, need in needs.items()})
 
     async def send(self, needs: dict[str, float]) -> None:
         """Count a reservation as out; waits where a server counted more than was estimated, until there is room again.
