@@ -102,7 +102,7 @@ def test_rows_that_cannot_be_judged_are_counted(project: Project) -> None:
 @pytest.mark.parametrize(
     ("looks", "words"),
     [
-        (("++++++", "++++++"), "nothing to gain: every row passes"),
+        (("++++++", "++++++"), "nothing to gain: every validation row passes"),
         (("+++---", "---+++"), "what fails is noise: every row that failed once passed the other time"),
         (("++++--", "++++--"), "2 of 6 rows fail both times: there is something to learn, but 6 sealed rows prove"),
     ],
@@ -192,7 +192,7 @@ def test_training_rows_may_fail_where_the_others_pass(project: Project) -> None:
     found = project.json("doctor", project.config)
 
     assert found["verdict"] == (
-        "nothing to gain: every row passes. Keep the text, or add harder rows. But 4 of 4 training rows fail"
+        "nothing to gain: every validation row passes. Keep the text, or add harder rows: 4 of 4 training rows fail"
     )
 
 

@@ -48,8 +48,8 @@ class Preflight:
         said, rehearsal = self.checkup.verdict, self.rehearsal
         if self.checkup.failing and rehearsal.fault:
             return f"{said}. In a rehearsal of the first step, {rehearsal.fault}"
-        if not self.checkup.failing and rehearsal.failing:
-            return f"{said}. But {rehearsal.failing} of {rehearsal.rows} training rows fail"
+        if self.checkup.all_pass and rehearsal.failing:
+            return f"{said}: {rehearsal.failing} of {rehearsal.rows} training rows fail"
         return said
 
 

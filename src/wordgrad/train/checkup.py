@@ -45,17 +45,22 @@ class Checkup:
         return self.provable is not None and self.failing > 0 and self.provable <= self.failing / self.rows
 
     @property
+    def all_pass(self) -> bool:
+        """Whether every row passed both times."""
+        return self.rows > 0 and not self.failing and not self.flipped
+
+    @property
     def verdict(self) -> str:
         """What to do, in words."""
         if not self.rows:
             return "no row could be judged: mend the metric, or give it rows that it can judge"
-        if not self.failing and self.flipped:
+        if self.all_pass:
+            return "nothing to gain: every validation row passes. Keep the text, or add harder rows"
+        if not self.failing:
             return (
                 "what fails is noise: every row that failed once passed the other time. Make answers or judge steadier "
                 "(temperature = 0) before you optimise"
             )
-        if not self.failing:
-            return "nothing to gain: every row passes. Keep the text, or add harder rows"
         learn = f"{self.failing} of {self.rows} rows fail both times: there is something to learn"
         if self.provable is None:
             return f"{learn}, but {self.sealed} sealed rows prove no gain of any size. Add validation rows"

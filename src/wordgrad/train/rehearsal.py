@@ -17,6 +17,7 @@ from wordgrad.train.scores import Scores
 from wordgrad.train.search import unusable
 
 _TRIED = 4
+"""Rewrites, at most: each takes as many calls as a batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +55,12 @@ class Rehearsal:
 
     @property
     def failing(self) -> int:
-        """Of them, those that fail."""
+        """Training rows, of those asked, that fail."""
         return sum(score is not None and not passed for score, passed in self._scored.values())
 
     @property
     def unjudged(self) -> int:
-        """Of them, those that could not be judged."""
+        """Training rows, of those asked, that could not be judged."""
         return sum(score is None for score, _ in self._scored.values())
 
     @property
