@@ -56,6 +56,7 @@ def _recorded() -> Console:
     return Console(
         record=True,
         width=110,
+        height=40,  # without one, a dumb terminal is 80 wide
         file=io.StringIO(),
         force_terminal=True,
         color_system="truecolor",
