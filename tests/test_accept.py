@@ -39,6 +39,17 @@ def decided(pairs: Pairs, guardrails: Mapping[str, Guarded] | None = None, **acc
 # ---- the decision
 
 
+def test_graded_rows_say_how_many_more_would_decide() -> None:
+    """As the rows of a metric that only passes or fails do."""
+    start = [0.5] * 40
+    candidate = [0.5 + (0.1 + place / 100 if place % 2 else -0.1) for place in range(24)] + [0.5] * 16
+    decision = decided(paired(start, candidate))
+
+    assert not decision.proved
+    assert decision.needed is not None
+    assert f"{decision.needed} more rows on which the two disagree would likely decide" in decision.words
+
+
 def test_what_is_proved_is_accepted() -> None:
     """Five rows of five are better: once in 32 runs by chance, which is rare enough under either rule."""
     strict, lenient = (decided(counted(5, 0, 3), rule=rule) for rule in RULES)
@@ -230,8 +241,8 @@ def test_a_broken_guardrail_says_what_it_broke() -> None:
 
     assert decided(counted(6, 0), guardrails).words == (
         "the start is kept: the new text breaks 'brief' on 2 sealed rows; 'polite' may have become worse: -0.25, and no "
-        "less than -0.442 is certain, where -0.1 would be borne (by the target, 6 sealed validation rows: better on 6, "
-        "worse on 0)"
+        "less than -0.442 is certain, where -0.1 would be borne: more validation rows would tell (by the target, 6 "
+        "sealed validation rows: better on 6, worse on 0)"
     )
 
 

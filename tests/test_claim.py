@@ -203,7 +203,7 @@ def test_any_scores_have_a_claim(rows: list[tuple[float | None, float | None]], 
     assert -1 <= found.low <= found.difference + 1e-9
     assert found.difference - 1e-9 <= found.high <= 1
     assert found.low > 0 or not found.proved
-    assert pairs.binary or found.proved or found.low <= 0
+    assert found.proved or found.low <= 0
     assert 0 <= chance_better(pairs, rng=rng(), draws=50) <= 1
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from wordgrad.errors import UsageError
 from wordgrad.statistics.binomial import upper_tail
-from wordgrad.statistics.power import disagreements_needed, power, smallest_gain
+from wordgrad.statistics.claim import claim
+from wordgrad.statistics.pairs import paired
+from wordgrad.statistics.power import differences_needed, disagreements_needed, power, smallest_gain
 
 
 def test_ten_points_are_proved() -> None:
@@ -89,3 +91,34 @@ def test_misuse_of_the_plans() -> None:
         smallest_gain(10, worse=0.5)
     with pytest.raises(UsageError, match="wanted=80 must be"):
         disagreements_needed(3, 1, wanted=80)
+
+
+# ---- differences of any size
+
+
+def test_rows_that_are_needed_prove() -> None:
+    """Claims on so many new rows, which differ as the old ones did, prove about four times in five."""
+    of = random.Random(0)
+    seen = [of.gauss(0.3, 1.0) for _ in range(40)]
+    needed = differences_needed(seen)
+    assert needed is not None
+    drawn = [of.choices([*seen, 1.0, -1.0], k=needed) for _ in range(400)]
+    proved = [claim(paired([0.0] * needed, each, bounds=(-9, 9)), rng=of).proved for each in drawn]
+
+    assert sum(proved) / 400 == pytest.approx(0.8, abs=0.06)
+
+
+def test_as_many_are_needed_as_of_equal_differences() -> None:
+    """Where all differ by as much, the approximation says about what the exact rule says."""
+    approximate = differences_needed([0.5] * 14 + [-0.5] * 7)
+    exact = disagreements_needed(14, 7)
+    assert approximate is not None
+    assert exact is not None
+
+    assert abs(approximate - exact) <= 6
+
+
+@pytest.mark.parametrize("gains", [[], [-0.1, 0.05], [0.1, -0.1], [0.01, *([0.5, -0.5] * 50)]])
+def test_what_no_rows_would_decide_needs_none(gains: list[float]) -> None:
+    """Nothing was seen, the new text is no better so far, or a thousand rows would not do."""
+    assert differences_needed(gains) is None

@@ -33,7 +33,8 @@ class Claim:
     difference: float
     """The candidate's mean less the start's; 0 where no row could be judged."""
     low: float
-    """The difference is larger than this with confidence 1 - alpha; above 0 whenever `proved`, for alpha >= 0.01."""
+    """The difference is larger than this with confidence 1 - alpha; above 0 only where it is `proved`, and whenever it
+    is for alpha >= 0.01."""
     high: float
     """The difference is smaller than this with confidence 1 - alpha."""
     n: int
@@ -85,7 +86,10 @@ def claim(pairs: Pairs, *, rng: random.Random, alpha: float = 0.05) -> Claim:
     gains = pairs.differences
     better, worse = sum(each > 0 for each in gains), sum(each < 0 for each in gains)
     if pairs.binary:
-        found = _Found(upper_tail(better + worse, better), *_wald(gains, alpha))
+        p, opposite = upper_tail(better + worse, better), upper_tail(better + worse, worse)
+        low, high = _wald(gains, alpha)
+        # The interval must not deny what the test, which is exact, does not.
+        found = _Found(p, low if p <= alpha else min(low, 0.0), high if opposite <= alpha else max(high, 0.0))
     else:
         found = _flipped(gains, alpha, rng)
     n = pairs.n

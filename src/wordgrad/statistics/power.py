@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 from wordgrad.errors import UsageError
 from wordgrad.statistics.binomial import chance_of, heads_needed
@@ -87,6 +88,27 @@ def disagreements_needed(better: int, worse: int, *, wanted: float = 0.8, alpha:
             return None
     # Power rises in a saw's teeth, so the halves of an interval say nothing: each number in it is tried.
     return next(m for m in range(step // 2, step + 1) if _suffices(m, share, wanted, alpha))
+
+
+def differences_needed(gains: Sequence[float], *, wanted: float = 0.8, alpha: float = 0.05) -> int | None:
+    """The same for differences of any size, by a normal approximation: with one more gain and loss of usual size.
+
+    Args:
+        gains: On the rows seen so far on which the two texts differ.
+        wanted: The power.
+        alpha: Of the new claim.
+    """
+    checked_share("wanted", wanted)
+    checked_share("alpha", alpha)
+    mean = math.fsum(gains) / (len(gains) + 2)
+    if mean <= 0:
+        return None
+    square = math.fsum(each * each for each in gains) / len(gains)
+    normal = NormalDist()
+    # Were it no better, signs would be flipped: differences then have the mean 0, and all of their square is variance.
+    standard = normal.inv_cdf(1 - alpha) * math.sqrt(square) + normal.inv_cdf(wanted) * math.sqrt(square - mean * mean)
+    rows = math.ceil((max(standard, 0.0) / mean) ** 2)
+    return rows if rows <= _MOST_ROWS else None
 
 
 def _suffices(m: int, share: float, wanted: float, alpha: float) -> bool:

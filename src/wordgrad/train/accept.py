@@ -13,7 +13,7 @@ from wordgrad.statistics.binomial import heads_needed, upper_tail
 from wordgrad.statistics.claim import Claim, chance_better, claim, likely_gain
 from wordgrad.statistics.guard import Guard, not_worse
 from wordgrad.statistics.pairs import Pairs, checked_share
-from wordgrad.statistics.power import disagreements_needed
+from wordgrad.statistics.power import differences_needed, disagreements_needed
 
 Rule: TypeAlias = Literal["strict", "lenient"]
 
@@ -154,7 +154,7 @@ class Decision:
                 guard = kept.guard
                 found.append(
                     f"{name!r} may have become worse: {guard.difference:+.3g}, and no less than {guard.low:+.3g} is "
-                    f"certain, where {-guard.margin:+.3g} would be borne"
+                    f"certain, where {-guard.margin:+.3g} would be borne: more validation rows would tell"
                 )
         return "; ".join(found)
 
@@ -180,19 +180,25 @@ def decide(
     """
     alpha = acceptance.alpha
     found = claim(pairs, rng=rng, alpha=alpha)
-    # Rows that differ by as much decide by their signs alone, as a judge's preferences do.
-    undecided = len({abs(each) for each in pairs.differences if each}) <= 1 and not found.proved
     return Decision(
         rule=acceptance.rule,
         claim=found,
         chance=chance_better(pairs, rng=rng),
         likely=likely_gain(pairs, found),
-        needed=disagreements_needed(found.better, found.worse, alpha=alpha) if undecided else None,
+        needed=None if found.proved else _needed(pairs, found),
         guardrails={name: _kept(each, acceptance, rng) for name, each in guardrails.items()},
         unjudged=0 if by_judge else _unjudged(pairs, alpha),
         by_judge=by_judge,
         seen_before=seen_before,
     )
+
+
+def _needed(pairs: Pairs, found: Claim) -> int | None:
+    """More rows that would likely decide; those that differ by as much decide by their signs, as preferences do."""
+    moved = [each for each in pairs.differences if each]
+    if len({abs(each) for each in moved}) <= 1:
+        return disagreements_needed(found.better, found.worse, alpha=found.alpha)
+    return differences_needed(moved, alpha=found.alpha)
 
 
 def _kept(guarded: Guarded, acceptance: Acceptance, rng: random.Random) -> Kept:
