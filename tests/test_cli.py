@@ -52,6 +52,8 @@ def test_optimize_reports_one_json_object(project: Project) -> None:
         "status": "done",
         "variables": [{"name": "prompt", "start": START, "found": BETTER, "end": BETTER}],
         "accepted": True,
+        "words": "the new text is better (6 sealed validation rows: better on 6, worse on 0). Were it no better, chance "
+        "would do as well once in 64 runs",
         "decision": {
             "accepted": True,
             "proved": True,

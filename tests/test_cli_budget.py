@@ -230,9 +230,9 @@ def test_a_search_that_its_budget_ended_is_called_so(project: Project) -> None:
     assert code == 0
     assert (
         f"the budget ended the search after 0 of 2 steps. Go on with: wordgrad runs resume {run} --store "
-        f"{project.store} and a larger budget (--budget-calls, --budget-usd, --budget-seconds)\n"
+        f"{project.store} and a larger budget (--budget-calls, --budget-tokens, --budget-usd, --budget-seconds)\n"
     ) in out
-    assert "Nothing better was found" not in out
+    assert "the start is kept: the budget has no room for a step.\n" in out
 
 
 def test_nobody_is_sent_on_from_a_text_that_was_judged(project: Project) -> None:

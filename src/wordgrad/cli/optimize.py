@@ -41,6 +41,7 @@ Store = Annotated[Path | None, typer.Option("--store", help="Where runs are kept
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before weights are downloaded.")]
 Calls = Annotated[int | None, typer.Option("--budget-calls", min=1, help="Engine calls, at most.")]
+Tokens = Annotated[int | None, typer.Option("--budget-tokens", min=1, help="Tokens read and written, at most.")]
 Usd = Annotated[float | None, typer.Option("--budget-usd", min=0, help="US dollars, at most.")]
 Seconds = Annotated[float | None, typer.Option("--budget-seconds", min=0, help="Seconds, at most.")]
 
@@ -48,6 +49,7 @@ Seconds = Annotated[float | None, typer.Option("--budget-seconds", min=0, help="
 def optimize(
     config: Settings,
     budget_calls: Calls = None,
+    budget_tokens: Tokens = None,
     budget_usd: Usd = None,
     budget_seconds: Seconds = None,
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
@@ -70,7 +72,8 @@ def optimize(
     takes = estimated(job, settings, engine_of).total
     console.print(f"calls: {takes.least:,} to {takes.most:,}; {_provable(job)}", highlight=False, markup=False)
     require_weights(settings, default, console, yes=yes)
-    budget = limits(settings, {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds})
+    given = {"calls": budget_calls, "tokens": budget_tokens, "usd": budget_usd, "seconds": budget_seconds}
+    budget = limits(settings, given)
     kept = {
         "config": str(config.resolve()),
         "source": settings.source,
@@ -197,10 +200,9 @@ def finish(
             # What has met the sealed rows is the run's end: a second text may not meet them.
             more = "" if outcome.found != outcome.start else f". {_go_on(run_id, larger=True)}"
             console.print(f"{ended}{more}", highlight=False, markup=False)
-        elif outcome.found == outcome.start:
-            console.print("Nothing better was found: the start is kept.")
-        if outcome.decision is not None and not outcome.decision.proved and run.noted("disagreements")[-1]["rows"]:
-            console.print(f"decide by hand with: wordgrad review {run_id}", highlight=False, markup=False)
+        if outcome.decision is not None and run.noted("disagreements")[-1]["rows"]:
+            do = "check it" if outcome.decision.proved else "decide"
+            console.print(f"{do} by hand with: wordgrad review {run_id}", highlight=False, markup=False)
         console.print(f"look at it with: wordgrad runs show {run_id}", highlight=False, markup=False)
         if write:
             write_texts(settings, outcome.start, outcome.end, console)
@@ -229,7 +231,7 @@ def _resumable(run_id: str, console: Console) -> Generator[None]:
 
 
 def _go_on(run_id: str, *, larger: bool) -> str:
-    more = " and a larger budget (--budget-calls, --budget-usd, --budget-seconds)" if larger else ""
+    more = " and a larger budget (--budget-calls, --budget-tokens, --budget-usd, --budget-seconds)" if larger else ""
     return f"Go on with: wordgrad runs resume {run_id}{more}"
 
 

@@ -19,6 +19,7 @@ from wordgrad.compose.record import recorded
 from wordgrad.compose.report import gained, shown
 from wordgrad.statistics.claim import Claim
 from wordgrad.store.ledger import Totals
+from wordgrad.train.accept import Decision
 from wordgrad.train.events import Advance, Event, Phase, Step
 from wordgrad.train.job import Outcome
 from wordgrad.train.scores import Scores, Slice, slices
@@ -114,8 +115,9 @@ class Screen:
 def summary(outcome: Outcome, totals: Totals, console: Console) -> None:
     """Print what was decided and why, the start and the end on the test rows, and what it all took."""
     bounds = outcome.search.task.scale.bounds
-    if outcome.decision is not None:
-        console.print(steps.visible(f"{outcome.decision.words}.", style="green" if outcome.accepted else "yellow"))
+    console.print(steps.visible(f"{outcome.words}.", style="green" if outcome.accepted else "yellow"))
+    if outcome.decision is not None and outcome.decision.proved:
+        console.print(_confirmed(outcome.decision, bounds), highlight=False)
     if outcome.test_start is not None:
         table = Table(title="on the sealed test rows", title_justify="left")
         if not console.is_terminal:
@@ -140,6 +142,13 @@ def _print_slices(found: Sequence[Slice], bounds: tuple[float, float], console: 
     for each in found:
         scores = f"{shown(each.start, bounds)} → {shown(each.end, bounds)}"
         console.print(steps.visible(f"  {each.name}: {scores} of {each.n}"))
+
+
+def _confirmed(decision: Decision, bounds: tuple[float, float]) -> str:
+    """What the sealed rows say of the gain; a proof is more often a lucky one, which is taken off what is likely."""
+    sure = f"{1 - decision.claim.alpha:.0%} confidence"
+    likely, low = gained(decision.likely, bounds), gained(decision.claim.low, bounds)
+    return f"on the sealed validation rows, likely {likely}, at least {low} with {sure}"
 
 
 def _gain(claim: Claim, bounds: tuple[float, float]) -> str:

@@ -45,6 +45,7 @@ def summarised(run_id: str, outcome: Outcome, totals: Totals) -> dict[str, objec
             for name, text in outcome.start.items()
         ],
         "accepted": outcome.accepted,
+        "words": outcome.words,
         "decision": None if outcome.decision is None else decided(outcome.decision, scale),
         "bounds": list(scale.bounds),
         "test": None

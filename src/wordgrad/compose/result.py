@@ -62,10 +62,4 @@ class Result:
         report.save(self.record, folder)
 
     def __str__(self) -> str:
-        if self.decision is not None:
-            return self.decision.words
-        if not self.outcome.search.steps:
-            return "the budget has no room for a step: the start is kept"
-        if self.status == "unmeasured":
-            return "the budget was spent before the sealed rows could decide: the start is kept"
-        return "nothing led the start in the search: it is kept"
+        return self.outcome.words

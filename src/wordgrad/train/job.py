@@ -135,6 +135,20 @@ class Outcome:
         return self.decision is not None and self.decision.accepted
 
     @property
+    def words(self) -> str:
+        """What became of it and why, for people who know no statistics."""
+        steps = self.search.steps
+        if self.decision is not None:
+            return self.decision.words
+        if self.status == "unmeasured":
+            return "the start is kept: the budget was spent before the sealed rows could decide"
+        if not steps:
+            return "the start is kept: the budget has no room for a step"
+        tried = next((each for each in reversed(steps) if each.lead is not None), steps[-1])
+        more = "; more steps, candidates or training rows may find one that leads" if tried.lead else ""
+        return f"the start is kept: nothing led it in the search (step {tried.number}: {tried.reason}){more}"
+
+    @property
     def end(self) -> Mapping[str, str]:
         """What to use."""
         return self.found if self.accepted else self.start

@@ -13,7 +13,7 @@ from wordgrad.statistics.races import Effect
 from wordgrad.train.events import Observer, Phase
 from wordgrad.train.job import Job
 from wordgrad.train.program import values_of
-from wordgrad.train.scores import Scores
+from wordgrad.train.scores import Scores, nothing_learned
 from wordgrad.train.search import unusable
 
 _TRIED = 4
@@ -87,11 +87,7 @@ class Rehearsal:
         """Why nothing would be learned, in words; "" where something would."""
         if self.proposals:
             return "" if self.candidates else unusable(self.proposals, "all equal the present text")
-        if self.failing:
-            return f"{self.failing} of {self.rows} training rows fail, and nothing asks for a change"
-        passing = f"{self.rows - self.unjudged} of {self.rows} training rows pass"
-        unjudged = f", and {self.unjudged} could not be judged" if self.unjudged else ""
-        return f"{passing}{unjudged}: nothing to learn from"
+        return nothing_learned(rows=self.rows, failing=self.failing, unjudged=self.unjudged)
 
 
 def rehearsed(job: Job, *, seed: int, observer: Observer) -> Rehearsal:

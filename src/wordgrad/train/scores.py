@@ -92,6 +92,14 @@ class Measured:
     guardrails: Mapping[str, Scores]
 
 
+def nothing_learned(*, rows: int, failing: int, unjudged: int) -> str:
+    """Why so many training rows led to no feedback, in words."""
+    if failing:
+        return f"{failing} of {rows} training rows fail, and nothing asks for a change"
+    beside = f", and {unjudged} could not be judged" if unjudged else ""
+    return f"{rows - unjudged} of {rows} training rows pass{beside}: nothing to learn from"
+
+
 def broken(start: Scores, candidate: Scores) -> int:
     """Rows on which a hard constraint is broken, or can be judged under the start only."""
     rows = range(len(candidate.values))

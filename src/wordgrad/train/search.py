@@ -22,7 +22,7 @@ from wordgrad.train.evaluate import Task, settled
 from wordgrad.train.events import Lead, Observer, Phase, Step
 from wordgrad.train.plan import Later, Plan
 from wordgrad.train.program import values_of
-from wordgrad.train.scores import Scores
+from wordgrad.train.scores import Scores, nothing_learned
 
 _FEWER_WORDS = Gradient(text="Say the same in fewer words.", objective="the same answers from a shorter text")
 
@@ -134,11 +134,12 @@ class Search:
 
     def _step(self, number: int, batch: Sequence[Row]) -> Step:
         before = self.values
-        self.learn(batch)
+        scores = self.learn(batch)
         step = Step(number=number, accepted=False, reason="", before=before, after=before, feedback=self.feedback)
         if not any(step.feedback.values()):
-            rows = "no row of the batch uses a variable" if self._unused else "every row of the batch passed"
-            return replace(step, reason=f"{rows}: nothing to learn")
+            failing = sum(map(scores.broke, range(len(batch))))
+            why = nothing_learned(rows=len(batch), failing=failing, unjudged=scores.values.count(None))
+            return replace(step, reason="no row of the batch uses a variable" if self._unused else why)
         proposals, candidates = self.rewrites()
         if not candidates:
             return replace(step, reason=unusable(proposals, "all equal the present text"))
