@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import anyio
+import numpy as np
 import pytest
 
 import wordgrad as wg
@@ -192,6 +193,12 @@ def test_no_judge_is_an_error_of_the_call() -> None:
         (0.25, 0.25, "Judged by the right city, the output scored 0.25; 1 is needed. The expected output is: Paris"),
         (0, 0.0, "Judged by the right city, the output scored 0; 1 is needed. The expected output is: Paris"),
         (False, 0.0, "Judged by the right city, the output scored 0; 1 is needed. The expected output is: Paris"),
+        (
+            np.float32(0.25),
+            0.25,
+            "Judged by the right city, the output scored 0.25; 1 is needed. The expected output is: Paris",
+        ),
+        (np.False_, 0.0, "Judged by the right city, the output scored 0; 1 is needed. The expected output is: Paris"),
         ((0.5, "Nearly."), 0.5, "Nearly."),
         ((0, " "), 0.0, "Judged by the right city, the output scored 0; 1 is needed. The expected output is: Paris"),
         ((False, "No."), 0.0, "No."),
@@ -199,7 +206,7 @@ def test_no_judge_is_an_error_of_the_call() -> None:
     ],
 )
 def test_what_a_metric_may_return(returned: object, score: float, words: str) -> None:
-    """A number, a bool, a `Score`, or (number, feedback); without feedback the loss says what was wanted."""
+    """A number or a bool, numpy's too, a `Score`, or (number, feedback); without feedback the loss says what was wanted."""
     solution = prompt("Lyon", "answer")
     loss = metric(lambda output, target: returned)(solution, "Paris")
     loss.backward()
@@ -207,7 +214,7 @@ def test_what_a_metric_may_return(returned: object, score: float, words: str) ->
     assert (loss.score, loss.value, texts(solution)) == (score, words, [words])
 
 
-@pytest.mark.parametrize("returned", [None, "good", (0.5,), (0.5, 3), [1], wg.Score])
+@pytest.mark.parametrize("returned", [None, "good", (0.5,), (0.5, 3), [1], np.ones(2), wg.Score])
 def test_what_a_metric_must_not_return(returned: object) -> None:
     """What is no score is an error that names the metric and says what to return."""
     with pytest.raises(wg.NodeError, match=r"the metric '<lambda>' returned .*: return a number, a bool, a Score"):

@@ -203,8 +203,8 @@ def test_a_number_and_its_text_are_one(column: str | None) -> None:
 @pytest.mark.parametrize(
     ("examples", "options", "words"),
     [
-        (numbered(9), {"train": 0.5, "validation": 0.5, "test": 0.5}, "give three shares above 0 that add up to 1"),
-        (numbered(9), {"train": 0.0, "validation": 0.5, "test": 0.5}, "give three shares above 0 that add up to 1"),
+        (numbered(9), {"train": 0.5, "validation": 0.5, "test": 0.5}, "give shares above 0 that add up to 1"),
+        (numbered(9), {"train": 0.0, "validation": 0.5, "test": 0.5}, "give shares above 0 that add up to 1"),
         (numbered(2), {}, "^2 examples leave nothing for (train|test): add examples$"),
         (numbered(90, 2), {"by": "customer"}, "90 examples in 2 groups leave nothing for .*, or choose smaller groups"),
         (numbered(9), {"by": "client"}, "example 1: no column 'client'; the row has 'question', 'customer'"),

@@ -106,7 +106,7 @@ def split(
         examples: As `wordgrad.examples` takes them.
         train: The share to learn from. A prompt needs few; choosing and proving need many.
         validation: The share to choose by.
-        test: The share for the report. The three are more than 0, and add up to 1.
+        test: The share for the report, which may be 0; the others are above 0, and all add up to 1.
         by: A column whose equal values are not divided: a customer, a conversation, a document. None and "" are no
             value, and stand alone. Large groups make the shares uneven.
         input: The column of what is asked, which no two parts may have in common; all columns together where None.
@@ -117,13 +117,13 @@ def split(
             shows where.
     """
     shares = {"train": train, "validation": validation, "test": test}
-    if min(shares.values()) <= 0 or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
-        raise UsageError(f"{train=}, {validation=}, {test=}: give three shares above 0 that add up to 1")
+    if min(train, validation) <= 0 or test < 0 or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
+        raise UsageError(f"{train=}, {validation=}, {test=}: give shares above 0 that add up to 1; test may be 0")
     rows = read(examples)
     groups = _grouped(rows, None if by is None else lambda row: unit(row, by))
     dealt = _dealt(groups, [each * len(rows) for each in shares.values()], random.Random(f"split {seed}"))  # noqa: S311 - no secret
     parts = {name: [rows[place] for place in places] for name, places in zip(shares, dealt, strict=True)}
-    empty = [name for name, part in parts.items() if not part]
+    empty = [name for name, part in parts.items() if not part and shares[name]]
     if empty:
         grouped, smaller = ("", "") if by is None else (f" in {len(groups)} groups", ", or choose smaller groups")
         raise UsageError(

@@ -120,7 +120,8 @@ def check_blocking(home: Dispatcher, what: str) -> None:
     if not _in_notebook():
         raise UsageError(
             f"{what} while an event loop is running on this thread: write `await v` before v.value is read, and "
-            "`await loss.abackward()`, `await optimizer.astep()`, `await wordgrad.amap(…)`, `await module.abatch(…)`"
+            "`await loss.abackward()`, `await optimizer.astep()`, `await trainer.afit(…)`, `await wordgrad.amap(…)`, "
+            "`await module.abatch(…)`"
         )
 
 

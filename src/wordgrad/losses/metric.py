@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, SupportsFloat, TypeAlias
 
 from wordgrad import dispatch
 from wordgrad.core.function import Node
@@ -97,8 +98,9 @@ class MetricLoss(Loss):
     def _score(self, given: object) -> Score:
         if isinstance(given, Score):
             return given
-        if isinstance(given, int | float):
-            return Score(value=float(given))
+        if isinstance(given, SupportsFloat):  # numpy's numbers and bools, too
+            with suppress(TypeError):
+                return Score(value=float(given))
         if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], str):  # noqa: PLR2004 - a pair
             return Score(value=None if given[0] is None else float(given[0]), feedback=given[1])
         raise UsageError(
