@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 
 import wordgrad as wg
 from engines import verdicts
-from project import BETTER, START, Pupil
+from project import BETTER, START, Pupil, Silent
 from stored import rows
 from wordgrad.testing import RuleEngine
 from wordgrad.train.events import Advance, Event, Phase
@@ -572,6 +573,95 @@ def test_resuming_needs_the_same_variables(tmp_path: Path) -> None:
         training.fit(TRAIN, VALIDATION, resume=run)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"acceptance": wg.Acceptance(alpha=0.2)},
+        {"acceptance": wg.Acceptance(rule="lenient")},
+        {"guardrails": {}},
+        {"guardrails": {"calm": wg.Guardrail(lambda output, _: not output.isupper(), margin=0.5)}},
+    ],
+)
+def test_a_resumed_run_decides_as_it_did(tmp_path: Path, changed: dict[str, Any]) -> None:
+    """Another alpha or rule, or guardrails that were dropped, would be a second look at the sealed rows: refused."""
+    store, calm = tmp_path / "runs.db", {"calm": wg.Guardrail(lambda output, _: not output.isupper(), margin=0.1)}
+    _, training = trainer(Pupil(), guardrails=calm)
+    result = training.fit(TRAIN, VALIDATION, TEST, store=store)
+    prompt, other = trainer(Pupil(), **{"guardrails": calm, **changed})
+
+    with pytest.raises(wg.UsageError, match="would be a second look at its sealed rows"):
+        other.fit(TRAIN, VALIDATION, TEST, store=store, resume=result.run)
+    assert (result.accepted, prompt.value) == (False, START)
+
+
+def test_a_failed_run_that_is_kept_says_how_to_go_on(tmp_path: Path) -> None:
+    """The error has the run's id, which nothing else in code would tell."""
+    _, training = trainer(Once("test4"))
+    store = tmp_path / "runs.db"
+    with pytest.raises(wg.EngineError, match="down") as caught:
+        training.fit(TRAIN, VALIDATION, TEST, store=store)
+    ((run,),) = rows(store, "SELECT id FROM runs")
+
+    assert caught.value.__notes__ == [f"All is kept. Go on with fit(…, store={str(store)!r}, resume={run!r})."]
+
+
+def test_what_was_asked_before_can_be_had_from_the_cache(tmp_path: Path) -> None:
+    """Where the last of two calls is changed, only its own calls are paid for again."""
+    engine = Pupil()
+
+    def fitted_from(start: str) -> Counter[str]:
+        """The calls that it took, by their system prompts."""
+        before = Counter(each.request.messages[0].text for each in engine.history)
+        prompt = wg.Variable(start, "system prompt", requires_grad=True)
+
+        def program(variables: Mapping[str, wg.Variable], example: Mapping[str, Any]) -> wg.Variable:
+            found = wg.llm_call("Find it.", example["word"], engine=engine)
+            return wg.llm_call(variables["prompt"], found, engine=engine)
+
+        plan = wg.Plan(steps=1, batch=4, candidates=2, critic=engine)
+        training = wg.Trainer(program, same, variables={"prompt": prompt}, plan=plan, input="word", target="shout")
+        training.fit(TRAIN, VALIDATION, TEST, store=tmp_path / "runs.db", cache=True)
+        return Counter(each.request.messages[0].text for each in engine.history) - before
+
+    first, again, changed = fitted_from(START), fitted_from(START), fitted_from("Speak it.")
+
+    assert first["Find it."] == first[START] > 0
+    assert again == {}
+    assert (changed["Find it."], changed["Speak it."]) == (0, first[START])
+
+
+# ---- why the start is kept
+
+
+@pytest.mark.parametrize(
+    ("engine", "metric", "why"),
+    [
+        (Pupil(), lambda _, __: True, "step 2: 4 of 4 training rows pass: nothing to learn from"),
+        (Silent(), same, "step 2: 4 of 4 training rows fail, and nothing asks for a change"),
+        (
+            Pupil(),
+            lambda _, __: wg.Score(None, "no idea"),
+            "step 2: 0 of 4 training rows pass, and 4 could not be judged: nothing to learn from",
+        ),
+        (
+            Pupil({"value": "Say it slowly."}),
+            same,
+            (
+                "step 2: the one candidate does not lead: 0% on 6 selection rows, the present text 0% on 6); more "
+                "steps, candidates or training rows may find one that leads"
+            ),
+        ),
+    ],
+    ids=["all pass", "silent", "unjudged", "useless"],
+)
+def test_nothing_that_led_is_explained(engine: RuleEngine, metric: Any, why: str) -> None:
+    """The result has the last race, or why there was none."""
+    _, training = trainer(engine, metric)
+    result = training.fit(TRAIN, VALIDATION, TEST)
+
+    assert f"the start is kept: nothing led it in the search ({why}" in str(result)
+
+
 # ---- async
 
 
@@ -1031,6 +1121,10 @@ def test_programs_and_metrics_that_cannot_work_are_told() -> None:
         wg.UsageError, match=r"program is a function of .variables, row.: name its variables in variables="
     ):
         wg.Trainer(program, same)
+    with pytest.raises(wg.UsageError, match="variables='prompt' is a str: give a Variable that requires a gradient"):
+        wg.Trainer(program, same, variables={"prompt": START})  # type: ignore[dict-item]
+    with pytest.raises(wg.UsageError, match="budget=500: give a Budget, as in "):
+        trainer(engine)[1].fit(TRAIN, VALIDATION, budget=500)  # type: ignore[arg-type]
     with pytest.raises(wg.UsageError, match="str is a str: name a Module, or a function"):
         wg.Trainer("nothing", same)  # type: ignore[arg-type]
     with pytest.raises(wg.UsageError, match="metric is a TextLoss, which has no score: use JudgeLoss"):

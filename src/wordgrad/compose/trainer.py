@@ -25,7 +25,7 @@ from wordgrad.data import rows as files
 from wordgrad.data.examples import examples
 from wordgrad.data.split import Splits, split
 from wordgrad.engines.defaults import backward_engine, resolve
-from wordgrad.errors import UsageError
+from wordgrad.errors import StoreError, UsageError
 from wordgrad.losses.base import Loss
 from wordgrad.losses.metric import Metric
 from wordgrad.store import runs
@@ -103,6 +103,7 @@ class Trainer:
         budget: Budget | None = None,
         seed: int = 0,
         store: Path | str | None = None,
+        cache: bool = False,
         resume: str | None = None,
         observer: Observer = unwatched,
     ) -> Result:
@@ -116,8 +117,11 @@ class Trainer:
             budget: Limits; what confirming the result takes is held back while the search runs.
             seed: Of all that is random.
             store: The file that keeps the run; memory where None.
+            cache: Use replies that earlier runs of the store got: where one call of a program was changed, only what
+                depends on it is paid for again.
             resume: The id of a run in `store` to go on with, with its seed: what it did is read, not done again. Its
-                limits hold where no `budget` is given; one counts from the run's start.
+                limits hold where no `budget` is given; one counts from the run's start. It decides as it did: with
+                another acceptance or other guardrails it is refused.
             observer: Told each event as it happens, in the thread that calls: see `wordgrad.train.events`.
 
         Returns:
@@ -129,6 +133,8 @@ class Trainer:
             BudgetExceeded: Spent before even the start was scored.
             EngineError: A service failed; with a `store` the run can be resumed.
         """
+        if not isinstance(budget, Budget | None):
+            raise UsageError(f"budget={budget!r}: give a Budget, as in wg.Budget(calls=500)")
         splits = self._splits(train, validation, test)
         with self._restored():
             if resume is not None:
@@ -138,8 +144,9 @@ class Trainer:
             job.require_proof()
             # A judge without an engine of its own is the critic.
             critic = backward_engine(resolve(self.plan.critic))
-            kept = {"budget": asdict(limits)}
-            with critic, Run(store, seed=seed, budget=limits, name="fit", settings=kept, resume=resume) as run:
+            kept = {"budget": asdict(limits), "decides": self._decides}
+            run = Run(store, seed=seed, budget=limits, cache=cache, name="fit", settings=kept, resume=resume)
+            with critic, _resumable(run, store), run:
                 if resume is not None:
                     run.note("budget", kept["budget"])
                 outcome = carried_out(run, job, observer, seed=seed)
@@ -155,6 +162,7 @@ class Trainer:
         budget: Budget | None = None,
         seed: int = 0,
         store: Path | str | None = None,
+        cache: bool = False,
         resume: str | None = None,
         observer: Observer = unwatched,
     ) -> Result:
@@ -181,6 +189,7 @@ class Trainer:
                         budget=budget,
                         seed=seed,
                         store=store,
+                        cache=cache,
                         resume=resume,
                         observer=stoppable,
                     )
@@ -272,6 +281,12 @@ class Trainer:
                     f"run {row.id} began with {', '.join(starts)}, and the program has {', '.join(parameters)}: resume "
                     "it with the program that it was made with"
                 )
+            decided = runs.settings(database, row.id).get("decides")
+            if decided != self._decides:
+                raise UsageError(
+                    f"run {row.id} decides by {decided}, and this trainer by {self._decides}: another rule would be a "
+                    "second look at its sealed rows. Resume it with the same acceptance and guardrails, or start a run"
+                )
             before = Budget(**runs.budget_of(database, row.id))
             budget = before if budget is None else budget
             if budget != before:
@@ -279,6 +294,12 @@ class Trainer:
         for name, text in starts.items():
             parameters[name].value = text
         return row.seed, budget
+
+    @property
+    def _decides(self) -> dict[str, JSON]:
+        """What a resumed run must have as it was."""
+        margins = {name: each.margin for name, each in self.task.guardrails.items()}
+        return {**asdict(self.acceptance), "guardrails": margins}
 
     @contextmanager
     def _restored(self) -> Generator[None]:
@@ -293,6 +314,17 @@ class Trainer:
     def _put_back(self, starts: Mapping[str, JSON]) -> None:
         for name, each in self.task.program.parameters.items():
             each.value = starts[name]
+
+
+@contextmanager
+def _resumable(run: Run, store: Path | str | None) -> Generator[None]:
+    """Have an error of a run that is kept say how to go on."""
+    try:
+        yield
+    except Exception as error:
+        if store is not None and not isinstance(error, UsageError | StoreError):
+            error.add_note(f"All is kept. Go on with fit(…, store={str(store)!r}, resume={run.id!r}).")
+        raise
 
 
 class _Stopped(BaseException):

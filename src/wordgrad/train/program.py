@@ -188,6 +188,11 @@ def program_of(found: object, parameters: Mapping[str, Variable], *, called: str
     if callable(found) and len(inspect.signature(found).parameters) == 2:  # noqa: PLR2004 - variables and row
         if not parameters:
             raise UsageError(f"{called} is a function of (variables, row): name its variables in {where}")
+        for name, each in parameters.items():
+            if not isinstance(each, Variable):
+                raise UsageError(
+                    f"{where}{name!r} is a {type(each).__name__}: give a Variable that requires a gradient"
+                )
         return Plain(fn=found, parameters=parameters)
     raise UsageError(f"{called} is a {type(found).__name__}: name a Module, or a function (variables, row)")
 
