@@ -458,7 +458,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1, help="in each world")
     given = parser.parse_args()
     if given.draw:
-        rng = random.Random("worlds, the second draw")
+        rng = random.Random("worlds, the third draw")
         write([drawn(number, rng) for number in range(100)])
         return
     worlds = read()[: given.worlds]
