@@ -43,6 +43,8 @@ bench: weights
 	$(BIN)/python benchmarks/results.py
 	$(BIN)/python benchmarks/worlds.py
 	$(BIN)/python benchmarks/costs.py
+	$(BIN)/python benchmarks/acceptance.py
+	$(BIN)/python benchmarks/examples.py --arms wordgrad nothing
 
 # The reference pages; what is in docs/ is plain Markdown.
 docs: $(STAMP)

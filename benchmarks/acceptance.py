@@ -266,7 +266,10 @@ def races(runs: int) -> Section:
     text = (
         "A race among the start and 12 or 40 proposals on 100 or 200 selection rows.\n"
         "In points above the start: the best proposal; what is chosen by scoring each on all rows; what the race chooses, and "
-        f"its regret; and the share of scores that the race took. {runs:,} races each."
+        f"its regret; and the share of scores that the race took. {runs:,} races each.\n"
+        "The goal, at most 40 % of the scores, is met on average of each size, and not in three landscapes of twelve "
+        "proposals on 100 rows, and one on 200: few proposals leave little to drop, and where none is better all look "
+        "alike to the end. Where one of many is better, a race finds it less often than scoring all does."
     )
     columns = ("proposals", "rows", "landscape", "best", "scoring all", "race", "regret", "calls")
     return Section(title="What a race saves", text=text, columns=columns, rows=rows)

@@ -48,7 +48,9 @@ def test_the_training_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     exec(compile(code, "docs/training.md", "exec"), namespace)
 
     assert namespace["prompt"].value == BETTER
-    assert {each.name for each in (tmp_path / "report").iterdir()} == {"report.md", "report.html"}
+    assert {each.name for each in (tmp_path / "report").iterdir()} == {
+        *("report.md", "report.html", "score.svg", "lengths.svg", "spending.svg")
+    }
     assert namespace["found"].verdict.startswith("nothing to gain")
     assert list(namespace["guarded"].task.guardrails) == ["short", "no questions"]
 

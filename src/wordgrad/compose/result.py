@@ -54,7 +54,9 @@ class Result:
         return self.outcome.decision
 
     def save(self, folder: Path | str) -> None:
-        """Write report.md and report.html; the folder is made where it is missing, an earlier report is replaced.
+        """Write report.html, and report.md with its figures score.svg, lengths.svg and spending.svg.
+
+        The folder is made where it is missing; an earlier report is replaced, its figures included.
 
         Raises:
             UsageError: They cannot be written.
