@@ -724,7 +724,7 @@ def test_only_runs_of_optimize_can_be_resumed(project: Project) -> None:
     _, out, _ = project.run("runs", "list")
 
     assert (listed["status"], listed["report"]["score"], "0.0%" in out) == ("done", 0.0, True)
-    assert (code, "is none of `wordgrad optimize`: run its command again" in err) == (2, True)
+    assert (code, "is none of `wordgrad optimize`: " in err) == (2, True)
 
 
 def test_a_fault_of_our_own_keeps_its_traceback(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

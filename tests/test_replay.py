@@ -202,7 +202,7 @@ def test_results_of_the_users_code_are_read(project: Project) -> None:
             "otherwise: texts prompt 2 was recorded as .Say it.., and is .Say it in CAPITALS.. now",
         ),
         (
-            "UPDATE events SET body = replace(body, 'true, \"decision\"', 'false, \"decision\"') WHERE kind = 'end'",
+            "UPDATE events SET body = replace(body, 'true, \"words\"', 'false, \"words\"') WHERE kind = 'end'",
             "otherwise: report accepted was recorded as false, and is true now",
         ),
         (

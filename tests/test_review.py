@@ -14,6 +14,9 @@ import pytest
 import wordgrad as wg
 from project import BETTER, START, Project, Pupil, project
 from stored import rows
+from wordgrad.store.database import Database
+from wordgrad.store.runs import record
+from wordgrad.testing import RuleEngine
 from wordgrad.train.review import AUDIT, Disagreement, Preference, Review, in_blind_order, reviewed
 
 __all__ = ["project"]
@@ -31,7 +34,8 @@ def pairs(*metric: int) -> list[Disagreement]:
 
 def labelled(metric: Sequence[int], *preferred: Preference) -> Review:
     """The review of as many rows as there are labels."""
-    return reviewed(pairs(*metric), {f"row {n}": each for n, each in enumerate(preferred)}, alpha=0.05)
+    labels = {f"row {n}": each for n, each in enumerate(preferred)}
+    return reviewed(pairs(*metric), labels, alpha=0.05, accepted=False)
 
 
 def reviewing(project: Project, monkeypatch: pytest.MonkeyPatch, given: str, *options: object) -> tuple[str, str]:
@@ -72,7 +76,8 @@ def test_looking_after_each_label_proves_no_equal_text() -> None:
         wins = 0
         for n in range(1, 101):
             wins += rng.random() < 0.5
-            if Review(better=wins, worse=n - wins, same=0, agreed=0, opposed=0, alpha=0.05).proved:
+            counts = {"better": wins, "worse": n - wins, "same": 0, "agreed": 0, "opposed": 0, "pairs": 100}
+            if Review(**counts, alpha=0.05, accepted=False, broken=()).proved:
                 proved += 1
                 break
 
@@ -85,13 +90,14 @@ def test_looking_after_each_label_proves_no_equal_text() -> None:
         ([1] * 20, ["start"] * 20, True),
         ([1] * 20, ["found"] * 20, False),
         ([1] * 19, ["start"] * 19, False),
-        ([1] * 20, ["found"] * 9 + ["same"] * 11, True),
-        ([1] * 20, ["found"] * 11 + ["same"] * 9, False),
+        ([1] * 20, ["found"] * 8 + ["start"] * 3 + ["same"] * 9, True),
+        ([1] * 20, ["found"] * 11 + ["start"] * 8 + ["same"], False),
+        ([-1] * 20, ["found"] * 20, False),
         ([0] * 20, ["same"] * 20, True),
     ],
 )
 def test_twenty_labels_overrule_the_metric(metric: list[int], preferred: list[Preference], blocked: bool) -> None:
-    """Where the new text is not preferred, or the metric is wrong as often as right; fewer labels are too few."""
+    """Where it is wrong as often as right, or the new text not preferred; not where they prove that text themselves."""
     found = labelled(metric, *preferred)
 
     assert (found.blocked, found.labels >= AUDIT) == (blocked, len(preferred) >= 20)
@@ -132,26 +138,45 @@ def test_labels_that_are_clearly_for_the_start_prove_nothing(better: int, worse:
     assert (found.p, found.proved) == (1.0, False)
 
 
+def test_too_few_rows_to_overrule_the_metric_are_said_to_be() -> None:
+    """Where the metric took the new text, whoever labels is told that no label can undo it."""
+    few, many = (reviewed(pairs(*[1] * n), {"row 0": "start"}, alpha=0.05, accepted=True) for n in (12, 20))
+
+    assert few.words.endswith(
+        ". This proves nothing yet. The texts differ on 12 rows of this run, and it takes 20 labels to overrule the metric"
+    )
+    assert many.words.endswith(". This proves nothing yet")
+    assert replace(few, accepted=False).words.endswith(". This proves nothing yet")
+
+
+def test_no_label_makes_up_for_a_broken_guardrail() -> None:
+    """A text that is proved better and does not keep one is not the run's end."""
+    labels: dict[str, Preference] = {f"row {n}": "found" for n in range(7)}
+    kept, broken = (reviewed(pairs(*[0] * 7), labels, alpha=0.05, accepted=False, broken=x) for x in ([], ["short"]))
+
+    assert (kept.decided, broken.decided) == ("found", None)
+    assert broken.words == f"{kept.words}; but it does not keep short"
+
+
 # ---- the command
 
 
 @pytest.fixture
 def undecided(project: Project) -> Project:
-    """A job whose new text shouts, and whose metric cannot see that: the start was kept."""
+    """A job whose new text shouts, and whose metric hardly sees that: the start was kept."""
     (project.folder / "own_blind.py").write_text("def blind(output, target):\n    return float('7' in output)\n")
     project.change("[search]", '[metric]\nkind = "function"\nfunction = "own_blind:blind"\n\n[search]')
     project.rows("validation", [f"held{number}" for number in range(24)])
-    project.change("[search]", '[accept]\nrule = "lenient"\n\n[search]')
 
     class Sevens(Pupil):
-        """The new text writes a seven where the word has a one."""
+        """The new text writes a seven where the word has a two: on too few rows to prove anything."""
 
         def said(self, request: object) -> object:  # type: ignore[override]
             said = super().said(request)  # type: ignore[arg-type]
-            return said.replace("1", "7") if isinstance(said, str) and said.isupper() else said
+            return said.replace("2", "7") if isinstance(said, str) and said.isupper() else said
 
     project.engine(Sevens())
-    assert project.json("optimize", project.config)["decision"]["rule"] == "lenient"
+    assert not project.json("optimize", project.config)["accepted"]
     return project
 
 
@@ -199,7 +224,7 @@ def test_nothing_is_written_that_labels_do_not_prove(undecided: Project, monkeyp
     """With --write and too few labels the file stays."""
     out, _ = reviewing(undecided, monkeypatch, "q", "--write")
 
-    assert "nothing was written: the labels do not decide for the new text" in out
+    assert "nothing was written: the labels decide for neither text" in out
     assert undecided.prompt.read_text("utf-8") == START + "\n"
 
 
@@ -252,4 +277,184 @@ def test_a_training_run_can_be_reviewed(project: Project, monkeypatch: pytest.Mo
     code, _, err = project.run("review", run, "--write")
 
     assert json.loads(out)["pairs"] == 6
-    assert (code, "is none of `wordgrad optimize`" in err) == (2, True)
+    assert (code, f"take the texts with wordgrad runs export {run} --variable NAME" in err) == (2, True)
+
+
+# ---- what a run ends with
+
+
+def preferring(project: Project, monkeypatch: pytest.MonkeyPatch, answer: str, *options: object) -> tuple[str, str]:
+    """Review the newest run as somebody who always prefers the loud answer, or the quiet one, or neither ("=")."""
+    skipped, _ = reviewing(project, monkeypatch, "s" * 40)
+    loud = ["1" if first.isupper() else "2" for first, _ in answers(skipped)]
+    given = {"loud": loud, "quiet": [{"1": "2", "2": "1"}[each] for each in loud], "=": ["="] * len(loud)}[answer]
+    return reviewing(project, monkeypatch, "".join(given), *options)
+
+
+def exported(project: Project, run: str) -> str:
+    """The text that `runs export` gives."""
+    return project.run("runs", "export", run, "--variable", "prompt")[1].rstrip("\n")
+
+
+@pytest.fixture
+def accepted(project: Project) -> Project:
+    """A job whose metric took the new text, on 30 sealed rows, and wrote it into its file."""
+    project.rows("validation", [f"held{n}" for n in range(60)])
+    assert project.json("optimize", project.config, "--write")["accepted"]
+    assert project.prompt.read_text("utf-8") == BETTER + "\n"
+    return project
+
+
+def test_a_blocked_run_ends_with_its_start(accepted: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that says what a run found has the text that the labels decided for."""
+    out, run = preferring(accepted, monkeypatch, "quiet")
+    shown, listed = accepted.run("runs", "show", run)[1], accepted.run("runs", "list")[1]
+
+    assert f"the run ends with the start's text: wordgrad runs export {run}" in out
+    assert exported(accepted, run) == START
+    assert accepted.json("runs", "diff", run) == [{"name": "prompt", "start": START, "end": START}]
+    assert "30 labels: the new text preferred on 0, the start on 30" in shown
+    assert shown.endswith(f"the new text is not to be used.\n\nprompt:\n{START}\n")
+    assert ("labels" in listed, "the start" in listed) == (True, True)
+
+
+def test_a_proved_text_is_the_runs_end(undecided: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the metric kept the start."""
+    before = exported(undecided, undecided.json("runs", "list")[0]["run"])
+    _, run = preferring(undecided, monkeypatch, "loud")
+
+    assert (before, exported(undecided, run)) == (START, BETTER)
+    assert undecided.run("runs", "show", run)[1].endswith(f"\nprompt:\n{BETTER}\n")
+    assert "the new text" in undecided.run("runs", "list")[1]
+
+
+def test_labels_in_json_stand_beside_the_metrics_decision(accepted: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For scripts: list, show and export say what the labels decide; what the metric decided is still there."""
+    before = accepted.json("runs", "list")[0]
+    out, run = preferring(accepted, monkeypatch, "quiet", "--json")
+    said = {name: value for name, value in json.loads(out).items() if name != "run"}
+    listed, shown = accepted.json("runs", "list")[0], accepted.json("runs", "show", run)
+    whole = json.loads(accepted.run("runs", "export", run, "--format", "json")[1])
+
+    assert (before["review"], listed) == (None, {**before, "review": said})
+    assert (said["decided"], said["blocked"], said["accepted"], said["pairs"]) == ("start", True, True, 30)
+    assert [(each["review"], each["end"]) for each in (shown, whole)] == [(said, {"prompt": START})] * 2
+    assert whole["versions"] == {"prompt": [START, BETTER]}
+
+
+def test_labels_that_decide_nothing_leave_the_metrics_choice(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six rows that a person sees otherwise overrule no metric, and the review says so."""
+    project.json("optimize", project.config, "--write")
+    out, run = preferring(project, monkeypatch, "quiet", "--write")
+
+    assert "The texts differ on 6 rows of this run, and it takes 20 labels to overrule the metric" in out
+    assert "nothing was written" in out
+    assert (exported(project, run), project.prompt.read_text("utf-8")) == (BETTER, BETTER + "\n")
+    assert "undecided" in project.run("runs", "list")[1]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+def test_a_rejected_text_is_taken_out_of_its_file(accepted: Project, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    """The start stands there again; a second review finds it there. Line endings are the file's own."""
+    accepted.prompt.write_bytes(f"{BETTER}{end}".encode())
+    out, _ = preferring(accepted, monkeypatch, "quiet", "--write")
+    again, _ = reviewing(accepted, monkeypatch, "", "--write")
+
+    assert f"wrote {accepted.prompt}: the start's text, in place of the new one" in out
+    assert accepted.prompt.read_bytes().decode().rstrip("\r\n") == START
+    assert accepted.prompt.read_bytes().endswith(b"\r\n") == (end == "\r\n")
+    assert "the text that the labels decide for is there already" in again
+
+
+def test_a_file_that_was_changed_since_is_left_alone(accepted: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds neither text of the run: whoever changed it decides."""
+    _, run = preferring(accepted, monkeypatch, "quiet")
+    accepted.prompt.write_text("Say it, please.\n", "utf-8")
+    code, _, err = accepted.run("review", run, "--write")
+
+    assert (code, f"{accepted.prompt} holds neither the start's text nor the new one of run {run}" in err) == (2, True)
+    assert accepted.prompt.read_text("utf-8") == "Say it, please.\n"
+
+
+@pytest.mark.parametrize(("job", "answer"), [("accepted", "quiet"), ("undecided", "loud")])
+def test_a_reviewed_run_replays_and_resumes_as_the_same(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, job: str, answer: str
+) -> None:
+    """The metric's decision stays what it was, no call is made, and what the labels put into the file stays there."""
+    project: Project = request.getfixturevalue(job)
+    before = project.json("runs", "list")[0]["report"]
+    _, run = preferring(project, monkeypatch, answer, "--write")
+    written, ends = project.prompt.read_text("utf-8"), exported(project, run)
+    project.engine(RuleEngine(lambda _: AssertionError("asked"), name="fake"))
+    replayed, resumed = project.json("runs", "replay", run), project.run("runs", "resume", run)
+
+    assert (replayed["same"], resumed[0]) == (True, 0)
+    assert " labels: the new text preferred on " in resumed[1]
+    assert {**project.json("runs", "list")[0]["report"], "seconds": 0} == {**before, "seconds": 0}
+    assert (project.prompt.read_text("utf-8"), exported(project, run)) == (written, ends) == (f"{ends}\n", ends)
+
+
+def test_a_review_that_was_interrupted_counts(accepted: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty labels and Ctrl-C: what was given is what the run has."""
+    skipped, run = reviewing(accepted, monkeypatch, "s" * 30)
+    quiet = ["2" if first.isupper() else "1" for first, _ in answers(skipped)]
+    given = iter(quiet[:20])
+
+    def typed(*_: object) -> str:
+        try:
+            return next(given)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr("rich.console.Console.input", typed)
+    code, _, _ = accepted.run("review", run)
+
+    assert code != 0
+    assert exported(accepted, run) == START
+
+
+def test_a_record_has_the_labels_word(accepted: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever makes a report has what the labels said, and the texts to use."""
+    _, run = preferring(accepted, monkeypatch, "quiet")
+    with Database(accepted.store) as database:
+        found = record(database, run)
+
+    assert found.review is not None
+    assert (found.review.decided, found.review.labels) == ("start", 30)
+    assert (found.end, found.versions) == ({"prompt": START}, {"prompt": [START, BETTER]})
+
+
+def test_a_trainers_run_ends_with_the_text_that_labels_prove(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no file, so `runs export` is how to take it; resumed, its result is still the metric's own."""
+    engine = Pupil()
+    prompt = wg.Variable(START, "system prompt", requires_grad=True)
+    training = wg.Trainer(
+        lambda variables, row: wg.llm_call(variables["prompt"], row["word"], engine=engine),
+        lambda output, target: output == target and "2" in output,
+        variables={"prompt": prompt},
+        input="word",
+        target="shout",
+        plan=wg.Plan(steps=1, batch=4, candidates=1, critic=engine),
+    )
+    parts = [[{"word": f"{name}{n}", "shout": f"{name}{n}".upper()} for n in range(24)] for name in ("a", "b")]
+    first = training.fit(*parts, store=project.store)
+    preferring(project, monkeypatch, "loud")
+    ends = exported(project, first.run)
+    again = training.fit(*parts, store=project.store, resume=first.run)
+
+    assert (first.values, ends) == ({"prompt": START}, BETTER)
+    assert (again.values, again.decision, again.record.end) == (first.values, first.decision, {"prompt": BETTER})
+    assert again.record.review is not None
+    assert again.record.review.decided == "found"
+
+
+def test_reports_say_what_labels_decided(accepted: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have the labels' words beside the metric's, and end with the text that the labels are for."""
+    _, run = preferring(accepted, monkeypatch, "quiet")
+    in_markdown, in_html = (accepted.run("runs", "export", run, "--format", form)[1] for form in ("md", "html"))
+
+    for text in (in_markdown, in_html):
+        assert "the new text is better (30 sealed validation rows" in text
+        assert "The metric is wrong where it matters: the new text is not to be used" in text
+    assert f"## prompt: end\n\n```text\n{START}\n```" in in_markdown
+    assert f"<h2>prompt: from start to end</h2><pre>{START}</pre>" in in_html

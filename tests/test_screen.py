@@ -143,7 +143,7 @@ def test_a_step_in_markdown_cannot_leave_its_block() -> None:
     step = recorded(a_step("Do it.\n````\n# no heading", gradients("a", "```", "c", "d")))
     run = RunRow(id="id", name="name", seed=0, started_at=0.0, status="done", report=None)
 
-    lines = markdown(Record(run=run, steps=[step], versions={}, calls=[], spent=[])).splitlines()
+    lines = markdown(Record(run=run, steps=[step], versions={}, calls=[], spent=[], review=None, end={})).splitlines()
 
     assert lines[lines.index("## Step 1: a new text leads") : lines.index("## What it took")] == [
         "## Step 1: a new text leads",

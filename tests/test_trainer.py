@@ -630,6 +630,43 @@ def test_what_was_asked_before_can_be_had_from_the_cache(tmp_path: Path) -> None
     assert (changed["Find it."], changed["Speak it."]) == (0, first[START])
 
 
+def test_a_run_is_derived_once_more_from_its_record(tmp_path: Path) -> None:
+    """No engine is asked, the result is the same, and the variables keep their values."""
+    store = tmp_path / "runs.db"
+    result = trainer(Pupil())[1].fit(TRAIN, VALIDATION, TEST, store=store, seed=3)
+    engine = Pupil()
+    prompt, training = trainer(engine)
+    again = training.replay(TRAIN, VALIDATION, TEST, store=store, run=result.run)
+
+    assert (again.decision, again.values, again.usage.calls) == (result.decision, result.values, result.usage.calls)
+    assert (engine.history, prompt.value) == ((), START)
+
+
+@pytest.mark.parametrize(
+    ("rows_", "options", "words_"),
+    [
+        ({"test": words("other", 5)}, {}, "the program changed|comes out otherwise"),
+        ({}, {"plan": wg.Plan(steps=1, batch=4, candidates=2, critic=Pupil())}, "comes out otherwise"),
+        ({}, {"metric": lambda output, target: output != target}, "the program changed: .* with another function"),
+    ],
+    ids=["data", "plan", "metric"],
+)
+def test_what_was_changed_is_told_by_a_replay(
+    tmp_path: Path, rows_: dict[str, Any], options: dict[str, Any], words_: str
+) -> None:
+    """Other rows, another plan or another metric: an error says what differs, and nothing is asked."""
+    store = tmp_path / "runs.db"
+    result = trainer(Pupil())[1].fit(TRAIN, VALIDATION, TEST, store=store)
+    engine = Pupil()
+    _, training = trainer(engine, **options)
+
+    with pytest.raises((wg.StoreError, wg.NodeError), match=words_):
+        training.replay(
+            **{"train": TRAIN, "validation": VALIDATION, "test": TEST, **rows_}, store=store, run=result.run
+        )
+    assert engine.history == ()
+
+
 # ---- why the start is kept
 
 

@@ -57,6 +57,7 @@ def optimize(
         Rule | None, typer.Option("--accept", help="lenient keeps what is more likely better than not, unproved.")
     ] = None,
     write: Annotated[bool, typer.Option("--write", help="Put an accepted text into its prompt file.")] = False,
+    cache: Annotated[bool, typer.Option("--cache", help="Use replies that earlier runs of the store got.")] = False,
     as_json: AsJson = False,
     store: Store = None,
     yes: Yes = False,
@@ -81,9 +82,11 @@ def optimize(
         "budget": budget,
         "changes": changes,
         "write": write,
+        "cache": cache,
     }
     name = config.resolve().parent.name
-    with Run(store or default_path(), seed=seed, budget=Budget(**budget), name=name, settings=kept) as run:
+    limited = Budget(**budget)
+    with Run(store or default_path(), seed=seed, budget=limited, cache=cache, name=name, settings=kept) as run:
         finish(run, job, settings, console=console, seed=seed, write=write, as_json=as_json, store=store)
 
 

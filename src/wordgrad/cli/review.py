@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from wordgrad.cli.optimize import AsJson, Store, require_files, screen_console, write_texts
-from wordgrad.cli.runs import Id, opened, settings_of
+from wordgrad.cli.optimize import AsJson, Store, require_files, screen_console
+from wordgrad.cli.runs import Id, configured, opened, review_as_json
 from wordgrad.cli.screen import print_json
 from wordgrad.cli.steps import visible
+from wordgrad.cli.write import holds, replace_all
 from wordgrad.errors import UsageError
 from wordgrad.store import runs as kept
-from wordgrad.store.database import Database
 from wordgrad.train.config import Config
-from wordgrad.train.review import Disagreement, Preference, Review, in_blind_order, reviewed
+from wordgrad.train.review import Disagreement, Preference, Review, in_blind_order
 
 _ASKED = "better answer: 1 or 2, = for neither, s to skip it, q to end: "
 
@@ -26,63 +26,41 @@ _ASKED = "better answer: 1 or 2, = for neither, s to skip it, q to end: "
 def review(
     run: Id,
     rows: Annotated[int | None, typer.Option(min=1, help="Pairs to show; all where not given.")] = None,
-    write: Annotated[bool, typer.Option("--write", help="Put a text that you decided for into its file.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Put a text that labels decide for into its file.")] = False,
     store: Store = None,
     as_json: AsJson = False,
 ) -> None:
     """Decide by hand: the sealed rows on which start and new text differ, in pairs, blind.
 
-    Labels are kept as they are given, and a later review goes on from them.
+    Labels are kept as they are given, and a later review goes on from them. Where they decide, by proving the new text
+    or by overruling the metric, the run ends with the text that they are for.
     """
     console = screen_console(as_json=as_json)
     with opened(store) as database:
         row = kept.find(database, run)
-        config = settings_of(database, row) if write else None
+        config = configured(database, row) if write else None
         if config is not None:
             require_files(config)
-        pairs = _pairs(database, row)
-        for label in _asked(pairs, _labels(database, row.id), console, seed=row.id, most=rows):
+        pairs = kept.disagreements(database, row.id)
+        if not pairs:
+            raise UsageError(
+                f"run {row.id} has nothing to review: both texts led to the same answer on every sealed row"
+            )
+        for label in _asked(pairs, kept.labels(database, row.id), console, seed=row.id, most=rows):
             database.write(partial(kept.add_event, run=row.id, kind="label", body=label)).result()
-        decision = kept.events(database, row.id, "decision")[-1]
-        found = reviewed(pairs, _labels(database, row.id), alpha=decision["alpha"])
-        versions = {name: texts[0] for name, texts in kept.versions(database, row.id).items()}
-        ending = kept.events(database, row.id, "ending")[-1]["found"]
+        said = kept.review(database, row.id)
+        start = {name: texts[0] for name, texts in kept.versions(database, row.id).items()}
+        found = kept.candidate(database, row.id)
+    run_id = row.id if store is None else f"{row.id} --store {shlex.quote(str(store))}"
     if as_json:
-        counts = {**asdict(found), "labels": found.labels, "p": found.p, "words": found.words}
-        print_json(
-            {
-                "run": row.id,
-                "pairs": len({each.case for each in pairs}),
-                "proved": found.proved,
-                "blocked": found.blocked,
-                **counts,
-            }
-        )
+        print_json({"run": row.id, **review_as_json(said)})
     else:
-        console.print(visible(f"{found.words}."))
+        console.print(visible(f"{said.words}."))
     if config is not None:
-        broken = [name for name, each in decision["guardrails"].items() if not each["kept"]]
-        if broken:
-            console.print(visible(f"nothing was written: the new text does not keep {', '.join(broken)}"))
-            return
-        _write(found, config, versions, ending, console)
-
-
-def _pairs(database: Database, row: kept.RunRow) -> list[Disagreement]:
-    events = kept.events(database, row.id, "disagreements")
-    if not events:
-        raise UsageError(
-            f"run {row.id} has nothing to review: no text of it has met the sealed rows (it is {row.status})"
-        )
-    pairs = [Disagreement(**each) for each in events[-1]["rows"]]
-    if not pairs:
-        raise UsageError(f"run {row.id} has nothing to review: both texts led to the same answer on every sealed row")
-    return pairs
-
-
-def _labels(database: Database, run: str) -> dict[str, Preference]:
-    """The labels by row; the last one of a row holds."""
-    return {each["row"]: each["preferred"] for each in kept.events(database, run, "label")}
+        _write(said, config, start, found, console, run=run_id)
+    elif said.decided is not None:
+        named = "the start's text" if said.decided == "start" else "the new text"
+        console.print(visible(f"the run ends with {named}: wordgrad runs export {run_id} --variable NAME"))
 
 
 def _asked(
@@ -116,9 +94,37 @@ def _answer(console: Console) -> str:
         console.print("write 1, 2, =, s or q")
 
 
-def _write(found: Review, config: Config, start: dict[str, str], new: dict[str, str], console: Console) -> None:
-    """Put the new text into its file where the labels prove it."""
-    if found.proved and not found.blocked:
-        write_texts(config, start, new, console)
-    else:
-        console.print("nothing was written: the labels do not decide for the new text")
+def _write(
+    said: Review,
+    config: Config,
+    start: Mapping[str, str],
+    found: Mapping[str, str],
+    console: Console,
+    *,
+    run: str,
+) -> None:
+    """Put the texts that the labels decide for into their files, all or none.
+
+    Raises:
+        UsageError: A file holds neither text: somebody has changed it since.
+    """
+    if said.decided is None:
+        console.print("nothing was written: the labels decide for neither text")
+        return
+    to, other = (start, found) if said.decided == "start" else (found, start)
+    texts = {}
+    for name, table in config.variables.items():
+        if table.file is None or start[name] == found[name] or holds(table.file, to[name]):
+            continue
+        if not holds(table.file, other[name]):
+            raise UsageError(
+                f"nothing was written: {table.file} holds neither the start's text nor the new one of run {run}; put "
+                f"it there by hand, from wordgrad runs export {run} --variable {name}"
+            )
+        texts[table.file] = to[name]
+    replace_all(texts)
+    named = "the start's text, in place of the new one" if said.decided == "start" else "the new text"
+    for file in texts:
+        console.print(f"wrote {file}: {named}", highlight=False, markup=False)
+    if not texts:
+        console.print("nothing was written: the text that the labels decide for is there already")

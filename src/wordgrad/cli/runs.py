@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -19,23 +18,20 @@ from wordgrad.cli import optimize as main_job
 from wordgrad.cli import steps as shown
 from wordgrad.cli.branch import Branch, branch_off, branched, later_of
 from wordgrad.cli.screen import print_json
-from wordgrad.compose import Budget, Replay, Run, report
-from wordgrad.compose.record import summarised
-from wordgrad.compose.training import carried_out
-from wordgrad.errors import StoreError, UsageError
+from wordgrad.compose import Budget, Run, report
+from wordgrad.compose.replay import derived
+from wordgrad.errors import UsageError
 from wordgrad.store import runs as kept
 from wordgrad.store.database import Database
 from wordgrad.train import config as configs
 from wordgrad.train.build import rebuilt
 from wordgrad.train.config import Config
-from wordgrad.train.events import unwatched
+from wordgrad.train.review import Review
 
 app = typer.Typer(no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="A run's id, or its first letters.")]
 Store = main_job.Store
-_AROUND = 30
-"""Characters before and after the first one that differs."""
 AsJson = main_job.AsJson
 
 
@@ -44,16 +40,19 @@ def list_runs(store: Store = None, as_json: AsJson = False) -> None:
     """All runs, newest first."""
     with opened(store) as database:
         rows = kept.runs(database)
+        reviews = {row.id: kept.labelled(database, row.id) for row in rows}
     if as_json:
-        print_json([_as_json(row) for row in rows])
+        print_json([_as_json(row, reviews[row.id]) for row in rows])
         return
     table = Table()
-    for column in ("id", "started", "name", "status", "test", "calls"):
+    labels = ("labels",) if any(reviews.values()) else ()
+    for column in ("id", "started", "name", "status", "score", "calls", *labels):
         table.add_column(column, no_wrap=column == "id")
     for row in rows:
         started = datetime.fromtimestamp(row.started_at, tz=UTC).strftime("%Y-%m-%d %H:%M")
         calls = str((row.report or {}).get("calls", ""))
-        table.add_row(row.id, started, shown.visible(row.name), row.status, report.scores(row.report or {}), calls)
+        cells = (row.id, started, shown.visible(row.name), row.status, report.scores(row.report or {}), calls)
+        table.add_row(*cells, *(_said(reviews[row.id]) for _ in labels))
     Console().print(table)
 
 
@@ -63,32 +62,34 @@ def show(run: Id, store: Store = None, as_json: AsJson = False) -> None:
     with opened(store) as database:
         record = kept.record(database, run)
     if as_json:
-        print_json({**_as_json(record.run), "steps": record.steps})
+        print_json({**_as_json(record.run, record.review), "end": record.end, "steps": record.steps})
         return
     console = main_job.screen_console(as_json=False)
     console.print(shown.visible(f"{record.run.id}  {report.headline(record)}"))
     for step in record.steps:
         shown.show(step, console)
-    decision = (record.run.report or {}).get("decision")
-    if decision is not None:
-        console.print(shown.visible(f"\n{decision['words']}."))
-    for name, values in record.versions.items():
+    if words := (record.run.report or {}).get("words"):
+        console.print(shown.visible(f"\n{words}."))
+    if record.review is not None:
+        console.print(shown.visible(f"\n{record.review.words}."))
+    for name, text in record.end.items():
         console.print(shown.visible(f"\n{name}:", style="bold"))
-        console.print(shown.visible(values[-1]))
+        console.print(shown.visible(text))
 
 
 @app.command()
 def diff(run: Id, store: Store = None, as_json: AsJson = False) -> None:
     """How each text changed from the start to the end."""
     with opened(store) as database:
-        versions = kept.versions(database, kept.find(database, run).id)
+        row = kept.find(database, run)
+        starts, end = _starts(database, row), kept.end(database, row.id)
     if as_json:
-        print_json([{"name": name, "start": each[0], "end": each[-1]} for name, each in versions.items()])
+        print_json([{"name": name, "start": text, "end": end[name]} for name, text in starts.items()])
         return
     console = main_job.screen_console(as_json=False)
-    for name, values in versions.items():
+    for name, text in starts.items():
         console.print(shown.visible(f"{name}:", style="bold"))
-        console.print(shown.changes(values[0], values[-1], colours=shown.has_colours(console)))
+        console.print(shown.changes(text, end[name], colours=shown.has_colours(console)))
 
 
 @app.command()
@@ -102,13 +103,14 @@ def export(
     with opened(store) as database:
         record = kept.record(database, run)
     if variable is not None:
-        if variable not in record.versions:
-            known = ", ".join(record.versions) or "none"
+        if variable not in record.end:
+            known = ", ".join(record.end) or "none"
             raise UsageError(f"run {record.run.id} has no variable {variable!r}; it has {known}")
-        sys.stdout.write(record.versions[variable][-1] + "\n")
+        sys.stdout.write(record.end[variable] + "\n")
     elif form == "json":
-        found = {"versions": record.versions, "steps": record.steps, "spent": [asdict(each) for each in record.spent]}
-        print_json({**_as_json(record.run), **found})
+        spent = [asdict(each) for each in record.spent]
+        found = {"end": record.end, "versions": record.versions, "steps": record.steps, "spent": spent}
+        print_json({**_as_json(record.run, record.review), **found})
     else:
         sys.stdout.write(report.markdown(record) if form == "md" else report.page(record))
 
@@ -126,6 +128,7 @@ def rm(run: Id, store: Store = None) -> None:
 def resume(
     run: Id,
     budget_calls: main_job.Calls = None,
+    budget_tokens: main_job.Tokens = None,
     budget_usd: main_job.Usd = None,
     budget_seconds: main_job.Seconds = None,
     store: Store = None,
@@ -139,14 +142,15 @@ def resume(
     with opened(store) as database:
         row = kept.find(database, run)
         settings = _settings(database, row)
-        budget = _budget(database, row, {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds})
-        starts = {name: texts[0] for name, texts in kept.versions(database, row.id).items()}
+        given = {"calls": budget_calls, "tokens": budget_tokens, "usd": budget_usd, "seconds": budget_seconds}
+        budget = _budget(database, row, given)
+        starts, said = _starts(database, row), kept.labelled(database, row.id)
     config = _config(settings)
     console = main_job.screen_console(as_json=as_json)
     job = rebuilt(config, starts, engine_of=main_job.engines(config, settings["engine"]), seed=row.seed)
     job = branched(job, settings)
     main_job.require_weights(config, settings["engine"], console, yes=yes)
-    with Run(_path(store), resume=row.id, budget=Budget(**budget)) as resumed:
+    with Run(_path(store), resume=row.id, budget=Budget(**budget), cache=settings["cache"]) as resumed:
         resumed.note("budget", budget)
         main_job.finish(
             resumed,
@@ -154,11 +158,14 @@ def resume(
             config,
             console=console,
             seed=row.seed,
-            write=settings["write"],
+            # The metric's choice would overwrite what a review has put there.
+            write=settings["write"] and (said is None or said.decided is None),
             as_json=as_json,
             store=store,
             later=later_of(settings, job),
         )
+    if said is not None:
+        console.print(shown.visible(f"{said.words}."))
 
 
 @app.command()
@@ -169,6 +176,7 @@ def replay(
         list[str] | None, typer.Option("--set", help="key=value, as accept.alpha=0.1: branch, and see what if.")
     ] = None,
     budget_calls: main_job.Calls = None,
+    budget_tokens: main_job.Tokens = None,
     budget_usd: main_job.Usd = None,
     budget_seconds: main_job.Seconds = None,
     store: Store = None,
@@ -182,9 +190,8 @@ def replay(
     with opened(store) as database:
         record = kept.record(database, run)
         settings = _settings(database, record.run)
-        endings = kept.events(database, record.run.id, "ending")
         openings = kept.events(database, record.run.id, "opening")
-    budget = {"calls": budget_calls, "usd": budget_usd, "seconds": budget_seconds}
+    budget = {"calls": budget_calls, "tokens": budget_tokens, "usd": budget_usd, "seconds": budget_seconds}
     if changes:
         set_to = dict(map(_change, changes))
         branch = Branch(record, settings, step=from_step or 1, changes=set_to, openings=openings)
@@ -194,7 +201,7 @@ def replay(
     elif any(limit is not None for limit in budget.values()):
         raise UsageError("a replay makes no call, so a budget is of a branch only: say with --set key=value what if")
     else:
-        _check(record, settings, store=store, as_json=as_json, endings=endings)
+        _check(record, settings, store=store, as_json=as_json)
 
 
 def _change(given: str) -> tuple[str, object]:
@@ -213,65 +220,21 @@ def _check(
     *,
     store: Path | None,
     as_json: bool,
-    endings: list[dict[str, Any]],
 ) -> None:
-    row = record.run
-    if row.report is None:
-        raise UsageError(f"run {row.id} has not ended ({row.status}): first wordgrad runs resume {row.id}")
-    steps, versions = record.steps, record.versions
+    row, versions = record.run, record.versions
     config = _config(settings)
     starts = {name: texts[0] for name, texts in versions.items()}
     engine_of = main_job.engines(config, settings["engine"], unasked=True)
     job = branched(rebuilt(config, starts, engine_of=engine_of, seed=row.seed), settings)
-    with Replay(_path(store), row.id) as again:
-        outcome = carried_out(again, job, unwatched, seed=row.seed, later=later_of(settings, job))
-        said = summarised(row.id, outcome, again.usage)
-        made, (derived, recorded) = again.found(), again.calls
-        ending = again.noted("ending")[-1:]
-    # What the report says of calls, tokens and time is counted from the record itself.
-    derivable = [name for name in ("status", "variables", "accepted", "decision", "test") if name in row.report]
-    _require_same(
-        {
-            "steps": steps,
-            "texts": versions,
-            "ending": endings[-1:],
-            "report": {name: row.report[name] for name in derivable},
-        },
-        {
-            "steps": made.steps,
-            "texts": made.versions,
-            "ending": ending,
-            "report": {name: said[name] for name in derivable},
-        },
-        run=row.id,
-    )
-    # One that was resumed after its end may have calls of a step that its budget ended.
-    if derived < recorded and len(endings) < 2:  # noqa: PLR2004 - its end, and the resumed run's
-        raise StoreError(f"run {row.id} comes out otherwise: it made {recorded} calls, and {derived} of them again")
+    found = derived(_path(store), row.id, job, later=later_of(settings, job))
+    steps = len(record.steps)
     if as_json:
-        print_json({"run": row.id, "calls": derived, "recorded": recorded, "steps": len(steps), "same": True})
+        counts = {"calls": found.calls, "recorded": found.recorded, "steps": steps}
+        print_json({"run": row.id, **counts, "same": True})
         return
-    took = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
-    found = f"{derived:,} calls, {took} and the texts of {', '.join(versions)} came out the same"
-    main_job.screen_console(as_json=False).print(shown.visible(f"run {row.id}: {found}, byte for byte"))
-
-
-def _require_same(before: object, now: object, *, run: str, place: str = "") -> None:
-    """Raise StoreError with the first place where two JSON values differ."""
-    before, now = (json.loads(json.dumps(each)) for each in (before, now))
-    if before == now:
-        return
-    if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
-        for name in before:
-            _require_same(before[name], now[name], run=run, place=f"{place} {name}")
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for number, (old, new) in enumerate(zip(before, now, strict=True), start=1):
-            _require_same(old, new, run=run, place=f"{place} {number}")
-    texts = [json.dumps(each, ensure_ascii=False) for each in (before, now)]
-    pairs = enumerate(zip(*texts, strict=False))
-    start = max(next(place for place, (old, new) in pairs if old != new) - _AROUND, 0)
-    old, new = (f"{'…' if start else ''}{each[start : start + 2 * _AROUND]}" for each in texts)
-    raise StoreError(f"run {run} comes out otherwise:{place} was recorded as {old}, and is {new} now")
+    took = "1 step" if steps == 1 else f"{steps} steps"
+    same = f"{found.calls:,} calls, {took} and the texts of {', '.join(versions)} came out the same"
+    main_job.screen_console(as_json=False).print(shown.visible(f"run {row.id}: {same}, byte for byte"))
 
 
 def _budget(database: Database, row: kept.RunRow, given: dict[str, float | None]) -> dict[str, Any]:
@@ -290,13 +253,30 @@ def _budget(database: Database, row: kept.RunRow, given: dict[str, float | None]
 def _settings(database: Database, row: kept.RunRow) -> dict[str, Any]:
     settings = kept.settings(database, row.id)
     if "source" not in settings:
-        raise UsageError(f"run {row.id} ({row.name}) is none of `wordgrad optimize`: run its command again")
+        raise UsageError(
+            f"run {row.id} ({row.name}) is none of `wordgrad optimize`: go on with it in code, by fit(…, store=…, "
+            "resume=ID) or replay(…, store=…, run=ID), or run its command again"
+        )
     return settings
 
 
-def settings_of(database: Database, row: kept.RunRow) -> Config:
-    """The configuration that a run was started with."""
-    return _config(_settings(database, row))
+def configured(database: Database, row: kept.RunRow) -> Config:
+    """The configuration of a run whose texts have files.
+
+    Raises:
+        UsageError: It was made in code.
+    """
+    settings = kept.settings(database, row.id)
+    if "source" not in settings:
+        raise UsageError(
+            f"run {row.id} ({row.name}) is none of `wordgrad optimize`, and has no file to write to: leave --write "
+            f"out, and take the texts with wordgrad runs export {row.id} --variable NAME"
+        )
+    return _config(settings)
+
+
+def _starts(database: Database, row: kept.RunRow) -> dict[str, str]:
+    return {name: texts[0] for name, texts in kept.versions(database, row.id).items()}
 
 
 def _config(settings: Mapping[str, Any]) -> Config:
@@ -319,7 +299,20 @@ def opened(store: Path | None) -> Database:
     return Database(path)
 
 
-def _as_json(row: kept.RunRow) -> dict[str, Any]:
+def review_as_json(review: Review) -> dict[str, object]:
+    """What labels say, with all that follows from it."""
+    derived = ("labels", "p", "proved", "blocked", "decided", "words")
+    return {**asdict(review), **{name: getattr(review, name) for name in derived}}
+
+
+def _said(review: Review | None) -> str:
+    """Whom the labels are for, in a word or two."""
+    if review is None:
+        return ""
+    return {"start": "the start", "found": "the new text", None: "undecided"}[review.decided]
+
+
+def _as_json(row: kept.RunRow, review: Review | None) -> dict[str, Any]:
     return {
         "run": row.id,
         "name": row.name,
@@ -327,4 +320,5 @@ def _as_json(row: kept.RunRow) -> dict[str, Any]:
         "started_at": row.started_at,
         "status": row.status,
         "report": row.report,
+        "review": None if review is None else review_as_json(review),
     }

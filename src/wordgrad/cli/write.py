@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from wordgrad.data import rows as files
 from wordgrad.errors import UsageError
 
 
@@ -37,6 +38,15 @@ def replace_all(texts: Mapping[Path, str]) -> None:
                 _replace(each, old[each])
             raise _cannot(file, error) from error
         done.append(file)
+
+
+def holds(path: Path, text: str) -> bool:
+    """Whether a prompt file holds this text; as where it is read, line endings and those at its end do not count.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    return files.text(path).rstrip("\n") == text.replace("\r\n", "\n").rstrip("\n")
 
 
 def _like(old: bytes, text: str) -> bytes:

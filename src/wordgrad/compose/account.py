@@ -55,6 +55,14 @@ class Change(NamedTuple):
     """All of it, under a title that names the change whose words it has; without one where nothing changed."""
 
 
+class Text(NamedTuple):
+    """A variable's text, and the one to use."""
+
+    name: str
+    start: str
+    end: str
+
+
 class Stepped(NamedTuple):
     """A step to read."""
 
@@ -70,12 +78,12 @@ class Account:
     run: str
     headline: str
     said: list[str]
-    """How it ended, and what the sealed rows could prove: a sentence each, without its full stop."""
+    """How it ended, what labels say, what the sealed rows could prove: a sentence each, without its full stop."""
     tables: list[Table]
     """Scores and guardrails; those that have no row are left out."""
     figures: list[Figure]
     steps: list[Stepped]
-    versions: Mapping[str, Sequence[str]]
+    texts: list[Text]
     spent: Table
 
 
@@ -85,11 +93,11 @@ def account(record: Record) -> Account:
     return Account(
         run=record.run.id,
         headline=headline(record),
-        said=[each for each in (_ending(record), _provable(record)) if each],
+        said=[each for each in (_ending(record), _labelled(record), _provable(record)) if each],
         tables=[] if decision is None else [each for each in (_scored(record), _guarded(decision)) if each.rows],
         figures=list(_figures(record)),
         steps=[Stepped(_title(each), each["reason"], list(_changes(each))) for each in record.steps],
-        versions=record.versions,
+        texts=[Text(name, texts[0], record.end[name]) for name, texts in record.versions.items()],
         spent=_took(record.spent),
     )
 
@@ -160,6 +168,10 @@ def _ending(record: Record) -> str:
     if "decision" not in report:
         return ""
     return str(report["words"])
+
+
+def _labelled(record: Record) -> str:
+    return "" if record.review is None else record.review.words
 
 
 def _provable(record: Record) -> str:

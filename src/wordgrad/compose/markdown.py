@@ -29,9 +29,9 @@ def in_markdown(found: Account, *, beside: bool) -> str:
         lines += [*_figure(figure), ""]
     for step in found.steps:
         lines += _step(step)
-    for name, values in found.versions.items():
-        for title, text in (("start", values[0]), ("end", values[-1])):
-            lines += [f"## {_cell(name)}: {title}", "", *fenced(text), ""]
+    for each in found.texts:
+        for title, text in (("start", each.start), ("end", each.end)):
+            lines += [f"## {_cell(each.name)}: {title}", "", *fenced(text), ""]
     return "\n".join([*lines, f"## {found.spent.title}", "", *_table(found.spent), ""])
 
 

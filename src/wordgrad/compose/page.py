@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from wordgrad.compose import plots
-from wordgrad.compose.account import Account, Stepped, Table, pictured
+from wordgrad.compose.account import Account, Stepped, Table, Text, pictured
 from wordgrad.train.diff import Hunk, diff
 
 _STYLE = """
@@ -42,7 +42,7 @@ def in_html(found: Account) -> str:
             *(_figure(each.caption, each.drawing.inline()) for each in found.figures),
             _table(found.spent),
             *(part for step in found.steps for part in _step(step)),
-            *(_texts(name, values) for name, values in found.versions.items()),
+            *map(_changed, found.texts),
             "</body></html>\n",
         ]
     )
@@ -78,9 +78,9 @@ def _step(step: Stepped) -> Iterator[str]:
             yield "</details>"
 
 
-def _texts(name: str, values: Sequence[str]) -> str:
-    changed = "".join(map(_tagged, diff(values[0], values[-1])))
-    return f"<h2>{_text(name)}: from start to end</h2><pre>{changed}</pre>"
+def _changed(text: Text) -> str:
+    changed = "".join(map(_tagged, diff(text.start, text.end)))
+    return f"<h2>{_text(text.name)}: from start to end</h2><pre>{changed}</pre>"
 
 
 def _tagged(hunk: Hunk) -> str:

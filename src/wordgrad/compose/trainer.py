@@ -16,6 +16,7 @@ import anyio.to_thread
 from wordgrad import dispatch
 from wordgrad.compose.preflight import Preflight, preflighted
 from wordgrad.compose.record import summarised
+from wordgrad.compose.replay import derived
 from wordgrad.compose.result import Result
 from wordgrad.compose.run import Budget, Run
 from wordgrad.compose.training import carried_out
@@ -238,6 +239,37 @@ class Trainer:
                 yield run, unwatched
 
         return preflighted(job, opened, seed=seed, rows=rows)
+
+    def replay(
+        self, train: object, validation: object = None, test: object = None, *, store: Path | str, run: str
+    ) -> Result:
+        """Derive a run of `fit()` once more from its record, with no call; the variables keep their values.
+
+        Args:
+            train: As for `fit()`.
+            validation: As for `fit()`.
+            test: As for `fit()`.
+            store: The file that keeps the run, which is only read.
+            run: Its id.
+
+        Returns:
+            What it found, as `fit()` gave it.
+
+        Raises:
+            UsageError: The run has not ended, or decides otherwise than this trainer.
+            StoreError: A prompt, a step, a text or the decision comes out otherwise: the program, the data or the
+                settings have changed.
+        """
+        splits = self._splits(train, validation, test)
+        before = {name: each.value for name, each in self.task.program.parameters.items()}
+        try:
+            seed, _ = self._taken_up(store, run, None)
+            job = self._job(splits, seed)
+            with backward_engine(resolve(self.plan.critic)):
+                found = derived(Path(store), run, job)
+            return Result(rows=job.rows, outcome=found.outcome, record=found.record, usage=found.usage)
+        finally:
+            self._put_back(before)
 
     def _splits(self, train: object, validation: object, test: object) -> Splits:
         if validation is None and test is not None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from wordgrad.errors import UsageError
 from wordgrad.store.database import Database, keep, kept
+from wordgrad.train.review import Disagreement, Preference, Review, reviewed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +61,15 @@ class Record:
     steps: list[dict[str, Any]]
     """What each step did, in order."""
     versions: dict[str, list[str]]
-    """Each variable's texts in order, the start first."""
+    """Each variable's texts in order, the start first; the last one is the metric's choice: see `end`."""
     calls: list[int]
     """Calls made until the end of each step."""
     spent: list[Spent]
     """By purpose, node and model, in the order of their first calls."""
+    review: Review | None
+    """What people's labels say; None where nobody gave one."""
+    end: Mapping[str, str]
+    """The text to use of each variable: the one that labels decided for, else the metric's choice."""
 
 
 def default_path() -> Path:
@@ -216,7 +221,67 @@ def record(database: Database, run: str) -> Record:
         versions=versions(database, row.id),
         calls=[each["calls"] for each in events(database, row.id, "used")],
         spent=spent(database, row.id),
+        review=labelled(database, row.id),
+        end=end(database, row.id),
     )
+
+
+def end(database: Database, run: str) -> dict[str, str]:
+    """The text to use of each variable; see `Record`.
+
+    Versions are left as the search made them, so a run that was reviewed still replays and resumes as the same.
+    """
+    said, texts = labelled(database, run), versions(database, run)
+    match said and said.decided:
+        case "start":
+            return {name: each[0] for name, each in texts.items()}
+        case "found":
+            return candidate(database, run)
+        case _:
+            return {name: each[-1] for name, each in texts.items()}
+
+
+def candidate(database: Database, run: str) -> dict[str, str]:
+    """The texts that the search ended with, whatever was decided of them."""
+    return dict(events(database, run, "ending")[-1]["found"])
+
+
+def labelled(database: Database, run: str) -> Review | None:
+    """What people's labels say of a run; None where nobody gave one."""
+    return review(database, run) if labels(database, run) else None
+
+
+def review(database: Database, run: str) -> Review:
+    """What labels say of a run whose new text has met the sealed rows.
+
+    Derived each time from the labels, and kept nowhere: the two cannot differ, wherever a review was interrupted.
+    """
+    decision = events(database, run, "decision")[-1]
+    return reviewed(
+        disagreements(database, run),
+        labels(database, run),
+        alpha=decision["alpha"],
+        accepted=decision["accepted"],
+        broken=[name for name, each in decision["guardrails"].items() if not each["kept"]],
+    )
+
+
+def disagreements(database: Database, run: str) -> list[Disagreement]:
+    """The sealed rows on which start and new text differ.
+
+    Raises:
+        UsageError: No text has met the sealed rows.
+    """
+    met = events(database, run, "disagreements")
+    if not met:
+        status = find(database, run).status
+        raise UsageError(f"run {run} has nothing to review: no text of it has met the sealed rows (it is {status})")
+    return [Disagreement(**each) for each in met[-1]["rows"]]
+
+
+def labels(database: Database, run: str) -> dict[str, Preference]:
+    """The labels by row; the last one of a row holds."""
+    return {each["row"]: each["preferred"] for each in events(database, run, "label")}
 
 
 def spent(database: Database, run: str) -> list[Spent]:

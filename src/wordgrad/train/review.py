@@ -61,6 +61,12 @@ class Review:
     opposed: int
     """Rows on which they preferred different ones, or the metric one and the person neither."""
     alpha: float
+    pairs: int
+    """Cases on which the texts differ: there can be no more labels."""
+    accepted: bool
+    """Whether the metric accepted the new text."""
+    broken: Sequence[str]
+    """Guardrails that the new text does not keep: no label makes up for them."""
 
     @property
     def labels(self) -> int:
@@ -89,10 +95,19 @@ class Review:
     def blocked(self) -> bool:
         """Whether the labels overrule a metric that found the new text better.
 
-        They do where they are 20 or more, the new text was not preferred more often than the start, or the metric was
-        wrong at least as often as it was right.
+        They do where they are 20 or more and do not prove it better themselves, and the new text was not preferred more
+        often than the start, or the metric was wrong at least as often as it was right.
         """
-        return self.labels >= AUDIT and (self.better <= self.worse or self.opposed >= max(self.agreed, 1))
+        if self.labels < AUDIT or self.proved:
+            return False
+        return self.better <= self.worse or self.opposed >= max(self.agreed, 1)
+
+    @property
+    def decided(self) -> Literal["start", "found"] | None:
+        """The text that the run ends with by the labels; None where they do not, and the metric's word holds."""
+        if self.blocked:
+            return "start"
+        return "found" if self.proved and not self.broken else None
 
     @property
     def words(self) -> str:
@@ -102,17 +117,31 @@ class Review:
         if self.blocked:
             return f"{counts}; {metric}. The metric is wrong where it matters: the new text is not to be used"
         if self.proved:
-            return f"{counts}; {metric}. The new text is better: were it not, chance would {often(self.p)}"
-        return f"{counts}; {metric}. This proves nothing yet"
+            but = f"; but it does not keep {', '.join(self.broken)}" if self.broken else ""
+            return f"{counts}; {metric}. The new text is better: were it not, chance would {often(self.p)}{but}"
+        few = ""
+        if self.accepted and self.pairs < AUDIT:
+            rows = "1 row" if self.pairs == 1 else f"{self.pairs} rows"
+            few = f". The texts differ on {rows} of this run, and it takes {AUDIT} labels to overrule the metric"
+        return f"{counts}; {metric}. This proves nothing yet{few}"
 
 
-def reviewed(rows: Sequence[Disagreement], labels: Mapping[str, Preference], *, alpha: float) -> Review:
+def reviewed(
+    rows: Sequence[Disagreement],
+    labels: Mapping[str, Preference],
+    *,
+    alpha: float,
+    accepted: bool,
+    broken: Sequence[str] = (),
+) -> Review:
     """What labels say of the rows.
 
     Args:
         rows: All rows on which the texts disagree.
         labels: By row; some, or all.
         alpha: The chance of a false claim.
+        accepted: Whether the metric accepted the new text.
+        broken: The guardrails that it does not keep.
     """
     signs = {"found": 1, "start": -1, "same": 0}
     both = [(signs[labels[each.row]], each.metric) for each in rows if each.row in labels]
@@ -123,4 +152,7 @@ def reviewed(rows: Sequence[Disagreement], labels: Mapping[str, Preference], *, 
         agreed=sum(person == metric != 0 for person, metric in both),
         opposed=sum(metric not in (0, person) for person, metric in both),
         alpha=alpha,
+        pairs=len({each.case for each in rows}),
+        accepted=accepted,
+        broken=tuple(broken),
     )
