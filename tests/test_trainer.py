@@ -414,6 +414,22 @@ def test_a_report_has_the_scores_of_each_kind_of_row(tmp_path: Path) -> None:
     assert "<td>test, number: even</td><td>3</td><td>0.0%</td><td>100.0%</td>" in (tmp_path / "report.html").read_text()
 
 
+def test_a_start_that_is_kept_has_the_scores_of_each_kind_too(tmp_path: Path) -> None:
+    """A text that was not accepted has not met the test rows, so it has none."""
+
+    def scored(output: str, target: str) -> wg.Score:
+        kind = "even" if output[-1] in "02468" else "odd"
+        # Better on one kind of row only, which six sealed rows do not prove.
+        return wg.Score(float(output == target and kind == "even"), tags={"number": kind})
+
+    _, training = trainer(Pupil(), scored)
+    result = training.fit(TRAIN, VALIDATION, TEST)
+    result.save(tmp_path)
+
+    assert (result.decision is not None, result.accepted) == (True, False)
+    assert "<td>test, number: even</td><td>3</td><td>0.0%</td><td></td>" in (tmp_path / "report.html").read_text()
+
+
 # ---- guardrails
 
 
@@ -1166,6 +1182,8 @@ def test_programs_and_metrics_that_cannot_work_are_told() -> None:
         wg.Trainer("nothing", same)  # type: ignore[arg-type]
     with pytest.raises(wg.UsageError, match="metric is a TextLoss, which has no score: use JudgeLoss"):
         wg.Trainer(Chain(engine), wg.TextLoss("Judge.", engine))
+    with pytest.raises(wg.UsageError, match=r"metric is a PairwiseLoss, .*: give a JudgeLoss, and target=None"):
+        wg.Trainer(Chain(engine), wg.PairwiseLoss("Judge.", engine))
     with pytest.raises(wg.UsageError, match="steps=0"):
         wg.Plan(steps=0)
     with pytest.raises(wg.UsageError, match="margin=-1"):

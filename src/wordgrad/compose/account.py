@@ -199,11 +199,13 @@ def _scored(record: Record) -> Table:
     # A judge of pairs says how often a text is preferred to the start, which is even with itself.
     said = ", share preferred" if decision["by_judge"] else ""
     rows = [_compared(f"sealed validation{said}", decision, bounds)]
-    if test and test["gain"]:
-        rows.append(_compared(f"test{said}", test["gain"], bounds))
-        for each in test["slices"]:
-            means = (shown(each[name], bounds) for name in ("start", "end"))
-            rows.append((f"test, {each['name']}", str(each["n"]), *means, "", "", ""))
+    gain = test and test["gain"]
+    if gain:
+        rows.append(_compared(f"test{said}", gain, bounds))
+    for each in test["slices"] if test else ():
+        # A text that was not accepted has not met the test rows.
+        new = shown(each["end"], bounds) if gain else ""
+        rows.append((f"test, {each['name']}", str(each["n"]), shown(each["start"], bounds), new, "", "", ""))
     return Table("Scores", ("rows", "of", "start", "new text", "difference", "likely", "at least"), rows)
 
 

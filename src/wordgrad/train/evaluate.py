@@ -15,6 +15,7 @@ from wordgrad.data.rows import Row
 from wordgrad.data.split import connected, identity, unit
 from wordgrad.errors import NodeError, UsageError, WordgradError
 from wordgrad.losses.base import Loss, Scale, judgement
+from wordgrad.losses.judge import PairwiseLoss
 from wordgrad.losses.metric import Metric, MetricLoss
 from wordgrad.statistics.pairs import Pairs, paired
 from wordgrad.train.accept import Guarded
@@ -31,6 +32,11 @@ def scored(metric: Metric | Loss, what: str) -> Loss:
     Raises:
         UsageError: It has no score; the message says of what.
     """
+    if isinstance(metric, PairwiseLoss):
+        raise UsageError(
+            f"{what} is a PairwiseLoss, which compares two answers: give a JudgeLoss, and target=None, and answers are "
+            "compared in pairs"
+        )
     loss = metric if isinstance(metric, Loss) else MetricLoss(metric)
     if loss.scale is None:
         raise UsageError(f"{what} is a {type(loss).__name__}, which has no score: use JudgeLoss, or a function")
