@@ -78,7 +78,7 @@ def test_a_shorter_text_that_does_as_well_takes_its_place() -> None:
 
     assert (result.values, result.accepted, result.status) == ({"prompt": BETTER}, True, "done")
     first, second, last = search_of(result).steps
-    assert (first.after, second.reason) == ({"prompt": LONG}, "4 of 4 training rows pass: nothing to learn from")
+    assert (first.after, second.reason) == ({"prompt": LONG}, "4 of 4 rows of the batch pass: nothing to learn from")
     assert (last.compression, last.accepted, last.before, last.after) == (
         True,
         True,

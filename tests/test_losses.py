@@ -214,7 +214,9 @@ def test_what_a_metric_may_return(returned: object, score: float, words: str) ->
     assert (loss.score, loss.value, texts(solution)) == (score, words, [words])
 
 
-@pytest.mark.parametrize("returned", [None, "good", (0.5,), (0.5, 3), [1], np.ones(2), wg.Score])
+@pytest.mark.parametrize(
+    "returned", [None, "good", (0.5,), (0.5, 3), [1], np.ones(2), np.str_("good"), ("a", "b"), wg.Score]
+)
 def test_what_a_metric_must_not_return(returned: object) -> None:
     """What is no score is an error that names the metric and says what to return."""
     with pytest.raises(wg.NodeError, match=r"the metric '<lambda>' returned .*: return a number, a bool, a Score"):

@@ -210,6 +210,10 @@ def test_results_of_the_users_code_are_read(project: Project) -> None:
             "otherwise: report decision better was recorded as 5, and is 6 now",
         ),
         (
+            "UPDATE events SET body = replace(body, '\"better\": 6', '\"better\": 60') WHERE kind = 'end'",
+            "otherwise: report decision better was recorded as 60, and is 6 now",
+        ),
+        (
             "UPDATE events SET body = replace(body, '\"steps\": 2', '\"steps\": 1') WHERE kind = 'ending'",
             "comes out otherwise: ",
         ),

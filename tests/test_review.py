@@ -425,7 +425,7 @@ def test_a_record_has_the_labels_word(accepted: Project, monkeypatch: pytest.Mon
 
 
 def test_a_trainers_run_ends_with_the_text_that_labels_prove(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no file, so `runs export` is how to take it; resumed, its result is still the metric's own."""
+    """It has no file, so `runs export` is how to take it; resumed, it leaves that text in the variable."""
     engine = Pupil()
     prompt = wg.Variable(START, "system prompt", requires_grad=True)
     training = wg.Trainer(
@@ -443,7 +443,7 @@ def test_a_trainers_run_ends_with_the_text_that_labels_prove(project: Project, m
     again = training.fit(*parts, store=project.store, resume=first.run)
 
     assert (first.values, ends) == ({"prompt": START}, BETTER)
-    assert (again.values, again.decision, again.record.end) == (first.values, first.decision, {"prompt": BETTER})
+    assert (again.values, prompt.value, again.decision) == ({"prompt": BETTER}, BETTER, first.decision)
     assert again.record.review is not None
     assert again.record.review.decided == "found"
 

@@ -683,18 +683,48 @@ def test_what_was_changed_is_told_by_a_replay(
     assert engine.history == ()
 
 
+def test_a_guardrail_that_changed_is_no_second_look(tmp_path: Path) -> None:
+    """One that is pure leaves nothing to hold it against but the decision: a resumed run that comes to another is refused."""
+
+    def guarded(judge: Any) -> tuple[wg.Variable, wg.Trainer]:
+        return trainer(Pupil(), guardrails={"calm": wg.Guardrail(wg.MetricLoss(judge, pure=True), margin=0.1)})
+
+    store = tmp_path / "runs.db"
+    result = guarded(lambda output, _: not output.isupper())[1].fit(TRAIN, VALIDATION, TEST, store=store)
+    prompt, other = guarded(lambda output, target: output.islower() or output == target)
+
+    with pytest.raises(wg.StoreError, match="the sealed rows decide otherwise than before"):
+        other.fit(TRAIN, VALIDATION, TEST, store=store, resume=result.run)
+    assert (result.accepted, prompt.value) == (False, START)
+
+
+def test_a_run_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """A store that is missing is not made, and a run of the command line is not one of fit()."""
+    _, training = trainer(Pupil())
+    store = tmp_path / "runs.db"
+    with pytest.raises(wg.UsageError, match="there is no store at "):
+        training.replay(TRAIN, VALIDATION, TEST, store=store, run="20")
+    there = store.exists()
+    with wg.Run(store) as run:
+        pass
+
+    with pytest.raises(wg.UsageError, match=r"was not made by fit\(\): see wordgrad runs resume"):
+        training.replay(TRAIN, VALIDATION, TEST, store=store, run=run.id)
+    assert not there
+
+
 # ---- why the start is kept
 
 
 @pytest.mark.parametrize(
     ("engine", "metric", "why"),
     [
-        (Pupil(), lambda _, __: True, "step 2: 4 of 4 training rows pass: nothing to learn from"),
-        (Silent(), same, "step 2: 4 of 4 training rows fail, and nothing asks for a change"),
+        (Pupil(), lambda _, __: True, "step 2: 4 of 4 rows of the batch pass: nothing to learn from"),
+        (Silent(), same, "step 2: 4 of 4 rows of the batch fail, and nothing asks for a change"),
         (
             Pupil(),
             lambda _, __: wg.Score(None, "no idea"),
-            "step 2: 0 of 4 training rows pass, and 4 could not be judged: nothing to learn from",
+            "step 2: 0 of 4 rows of the batch pass, and 4 could not be judged: nothing to learn from",
         ),
         (
             Pupil({"value": "Say it slowly."}),

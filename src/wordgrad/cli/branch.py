@@ -87,7 +87,8 @@ def branch_off(
     main_job.require_weights(config, settings["engine"], console, yes=yes)
     path = store or default_path()
     limits = Budget(**new["budget"])
-    with Run(path, seed=row.seed, budget=limits, name=f"{row.name}, branch", settings=new, replies_of=row.id) as run:
+    options = {"cache": new.get("cache", False), "replies_of": row.id}
+    with Run(path, seed=row.seed, budget=limits, name=f"{row.name}, branch", settings=new, **options) as run:
         for opening in branch.openings[:1]:  # its own replies cost nothing
             run.note("opening", opening)
         main_job.finish(

@@ -57,7 +57,7 @@ def review(
     else:
         console.print(visible(f"{said.words}."))
     if config is not None:
-        _write(said, config, start, found, console, run=run_id)
+        _write(said, config, start, found, console, run=row.id, export=f"wordgrad runs export {run_id} --variable")
     elif said.decided is not None:
         named = "the start's text" if said.decided == "start" else "the new text"
         console.print(visible(f"the run ends with {named}: wordgrad runs export {run_id} --variable NAME"))
@@ -102,6 +102,7 @@ def _write(
     console: Console,
     *,
     run: str,
+    export: str,
 ) -> None:
     """Put the texts that the labels decide for into their files, all or none.
 
@@ -119,7 +120,7 @@ def _write(
         if not holds(table.file, other[name]):
             raise UsageError(
                 f"nothing was written: {table.file} holds neither the start's text nor the new one of run {run}; put "
-                f"it there by hand, from wordgrad runs export {run} --variable {name}"
+                f"it there by hand, from {export} {name}"
             )
         texts[table.file] = to[name]
     replace_all(texts)

@@ -45,14 +45,17 @@ def list_runs(store: Store = None, as_json: AsJson = False) -> None:
         print_json([_as_json(row, reviews[row.id]) for row in rows])
         return
     table = Table()
-    labels = ("labels",) if any(reviews.values()) else ()
-    for column in ("id", "started", "name", "status", "score", "calls", *labels):
+    columns = ["id", "started", "name", "status", "score", "calls"]
+    if any(reviews.values()):
+        columns.append("labels")
+    for column in columns:
         table.add_column(column, no_wrap=column == "id")
     for row in rows:
         started = datetime.fromtimestamp(row.started_at, tz=UTC).strftime("%Y-%m-%d %H:%M")
         calls = str((row.report or {}).get("calls", ""))
-        cells = (row.id, started, shown.visible(row.name), row.status, report.scores(row.report or {}), calls)
-        table.add_row(*cells, *(_said(reviews[row.id]) for _ in labels))
+        scores, labels = report.scores(row.report or {}), _said(reviews[row.id])
+        cells = (row.id, started, shown.visible(row.name), row.status, scores, calls, labels)
+        table.add_row(*cells[: len(columns)])
     Console().print(table)
 
 
@@ -150,7 +153,7 @@ def resume(
     job = rebuilt(config, starts, engine_of=main_job.engines(config, settings["engine"]), seed=row.seed)
     job = branched(job, settings)
     main_job.require_weights(config, settings["engine"], console, yes=yes)
-    with Run(_path(store), resume=row.id, budget=Budget(**budget), cache=settings["cache"]) as resumed:
+    with Run(_path(store), resume=row.id, budget=Budget(**budget), cache=settings.get("cache", False)) as resumed:
         resumed.note("budget", budget)
         main_job.finish(
             resumed,

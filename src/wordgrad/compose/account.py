@@ -93,7 +93,7 @@ def account(record: Record) -> Account:
     return Account(
         run=record.run.id,
         headline=headline(record),
-        said=[each for each in (_ending(record), _labelled(record), _provable(record)) if each],
+        said=[each for each in (*_ending(record), _provable(record)) if each],
         tables=[] if decision is None else [each for each in (_scored(record), _guarded(decision)) if each.rows],
         figures=list(_figures(record)),
         steps=[Stepped(_title(each), each["reason"], list(_changes(each))) for each in record.steps],
@@ -160,18 +160,15 @@ def verdict(step: Mapping[str, Any]) -> str:
 # ---- what was decided
 
 
-def _ending(record: Record) -> str:
-    """What became of a training and why; "" of a command that trains nothing."""
-    report = record.run.report
+def _ending(record: Record) -> list[str]:
+    """What became of it and why, and what labels say of that: first what decides."""
+    report, review = record.run.report, record.review
     if report is None:
-        return f"The run has not ended: it is {record.run.status}"
-    if "decision" not in report:
-        return ""
-    return str(report["words"])
-
-
-def _labelled(record: Record) -> str:
-    return "" if record.review is None else record.review.words
+        return [f"The run has not ended: it is {record.run.status}"]
+    said = [str(report.get("words", ""))]  # a command that trains nothing has none
+    if review is not None:
+        said.insert(0 if review.decided else 1, review.words)
+    return said
 
 
 def _provable(record: Record) -> str:

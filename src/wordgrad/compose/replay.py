@@ -19,7 +19,7 @@ from wordgrad.train.plan import Later
 _AROUND = 30
 """Characters before and after the first one that differs."""
 _DERIVABLE = ("status", "variables", "accepted", "words", "decision", "test")
-"""What a report says of more than calls, tokens and time, which are counted from the record itself."""
+"""What a report says beside calls, tokens and time, which are counted from the record itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +96,6 @@ def _require_same(before: object, now: object, *, run: str, place: str = "") -> 
             _require_same(old, new, run=run, place=f"{place} {number}")
     texts = [json.dumps(each, ensure_ascii=False) for each in (before, now)]
     pairs = enumerate(zip(*texts, strict=False))
-    start = max(next(place for place, (old, new) in pairs if old != new) - _AROUND, 0)
+    start = max(next((place for place, (old, new) in pairs if old != new), min(map(len, texts))) - _AROUND, 0)
     old, new = (f"{'…' if start else ''}{each[start : start + 2 * _AROUND]}" for each in texts)
     raise StoreError(f"run {run} comes out otherwise:{place} was recorded as {old}, and is {new} now")

@@ -40,12 +40,12 @@ class Result:
 
     @property
     def values(self) -> Mapping[str, str]:
-        """The texts to use, by variable."""
-        return self.outcome.end
+        """The texts to use, by variable: what the sealed rows decided, or people's labels in a review of the run."""
+        return self.record.end
 
     @property
     def accepted(self) -> bool:
-        """Whether they are new."""
+        """Whether the sealed rows, by the metric, decided for new ones."""
         return self.outcome.accepted
 
     @property

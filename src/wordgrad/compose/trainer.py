@@ -26,7 +26,7 @@ from wordgrad.data import rows as files
 from wordgrad.data.examples import examples
 from wordgrad.data.split import Splits, split
 from wordgrad.engines.defaults import backward_engine, resolve
-from wordgrad.errors import StoreError, UsageError
+from wordgrad.errors import BudgetExceeded, StoreError, UsageError
 from wordgrad.losses.base import Loss
 from wordgrad.losses.metric import Metric
 from wordgrad.store import runs
@@ -152,7 +152,9 @@ class Trainer:
                     run.note("budget", kept["budget"])
                 outcome = carried_out(run, job, observer, seed=seed)
                 run.note("end", summarised(run.id, outcome, run.usage))
-                return Result(rows=job.rows, outcome=outcome, record=run.found(), usage=run.usage)
+                record = run.found()
+                self._put(record.end)
+                return Result(rows=job.rows, outcome=outcome, record=record, usage=run.usage)
 
     async def afit(
         self,
@@ -208,7 +210,7 @@ class Trainer:
                 with suppress(cancelled, _Stopped, Exception), anyio.CancelScope(shield=True):
                     await dispatch.arrived(done)
             if not done.cancelled() and done.exception() is None:
-                self._put_back(done.result().outcome.start)
+                self._put(done.result().outcome.start)
             raise
         return done.result()
 
@@ -269,7 +271,7 @@ class Trainer:
                 found = derived(Path(store), run, job)
             return Result(rows=job.rows, outcome=found.outcome, record=found.record, usage=found.usage)
         finally:
-            self._put_back(before)
+            self._put(before)
 
     def _splits(self, train: object, validation: object, test: object) -> Splits:
         if validation is None and test is not None:
@@ -304,6 +306,8 @@ class Trainer:
         """Put the variables where the run began; returns its seed, and its limits: those given, or that it had last."""
         if store is None:
             raise UsageError(f"resume={resume!r} needs the store= that keeps the run")
+        if not Path(store).exists():
+            raise UsageError(f"there is no store at {store}")
         parameters = self.task.program.parameters
         with Database(store) as database:
             row = runs.find(database, resume)
@@ -314,6 +318,10 @@ class Trainer:
                     "it with the program that it was made with"
                 )
             decided = runs.settings(database, row.id).get("decides")
+            if decided is None:
+                raise UsageError(
+                    f"run {row.id} ({row.name}) was not made by fit(): see wordgrad runs resume, and replay"
+                )
             if decided != self._decides:
                 raise UsageError(
                     f"run {row.id} decides by {decided}, and this trainer by {self._decides}: another rule would be a "
@@ -329,7 +337,7 @@ class Trainer:
 
     @property
     def _decides(self) -> dict[str, JSON]:
-        """What a resumed run must have as it was."""
+        """The rule, and the guardrails' margins: what decides on sealed rows, beside the metrics."""
         margins = {name: each.margin for name, each in self.task.guardrails.items()}
         return {**asdict(self.acceptance), "guardrails": margins}
 
@@ -340,12 +348,12 @@ class Trainer:
         try:
             yield
         except BaseException:
-            self._put_back(starts)
+            self._put(starts)
             raise
 
-    def _put_back(self, starts: Mapping[str, JSON]) -> None:
+    def _put(self, values: Mapping[str, JSON]) -> None:
         for name, each in self.task.program.parameters.items():
-            each.value = starts[name]
+            each.value = values[name]
 
 
 @contextmanager
@@ -353,9 +361,10 @@ def _resumable(run: Run, store: Path | str | None) -> Generator[None]:
     """Have an error of a run that is kept say how to go on."""
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
         if store is not None and not isinstance(error, UsageError | StoreError):
-            error.add_note(f"All is kept. Go on with fit(…, store={str(store)!r}, resume={run.id!r}).")
+            more = " and a larger budget" if isinstance(error, BudgetExceeded) else ""
+            error.add_note(f"All is kept. Go on with fit(…, store={str(store)!r}, resume={run.id!r}){more}.")
         raise
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from wordgrad.compose.allowance import Allowance
 from wordgrad.compose.record import decided, recorded
 from wordgrad.compose.run import Replay, Run
+from wordgrad.errors import StoreError
 from wordgrad.losses.base import Scale
 from wordgrad.train import job as jobs
 from wordgrad.train.events import Decided, Ending, Event, Observer, Step
@@ -51,6 +53,14 @@ class _Journal:
         """Forget later versions: what was not measured before the run was resumed had the start as its last one."""
         self.run.keep_only(self._kept)
 
+    def _require_as_before(self, made: Mapping[str, object]) -> None:
+        """Check that a run which had decided decides so again: another metric would be a second look."""
+        if (before := self.run.noted("decision")) and before[0] != json.loads(json.dumps(made)):
+            raise StoreError(
+                "the sealed rows decide otherwise than before the run was resumed: a metric, a guardrail or the "
+                "program has changed. Start another run"
+            )
+
     def __call__(self, event: Event) -> None:
         """Keep what the event says, then pass it on."""
         match event:
@@ -63,6 +73,8 @@ class _Journal:
             case Ending(steps=steps, found=found):
                 self.run.note("ending", {"steps": steps, "found": dict(found)})
             case Decided(decision=decision, disagreements=rows):
-                self.run.note("decision", decided(decision, self.scale))
+                made = decided(decision, self.scale)
+                self._require_as_before(made)
+                self.run.note("decision", made)
                 self.run.note("disagreements", {"rows": [asdict(each) for each in rows]})
         self.observer(event)

@@ -98,11 +98,14 @@ class MetricLoss(Loss):
     def _score(self, given: object) -> Score:
         if isinstance(given, Score):
             return given
-        if isinstance(given, SupportsFloat):  # numpy's numbers and bools, too
-            with suppress(TypeError):
-                return Score(value=float(given))
+        value, words = given, ""
         if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], str):  # noqa: PLR2004 - a pair
-            return Score(value=None if given[0] is None else float(given[0]), feedback=given[1])
+            value, words = given
+            if value is None:
+                return Score(value=None, feedback=words)
+        if isinstance(value, SupportsFloat) and not isinstance(value, str):  # numpy's numbers and bools, too
+            with suppress(TypeError, ValueError):
+                return Score(value=float(value), feedback=words)
         raise UsageError(
             f"the metric {self.name!r} returned {given!r}: return a number, a bool, a Score, or (number, feedback)"
         )

@@ -91,12 +91,15 @@ def disagreements_needed(better: int, worse: int, *, wanted: float = 0.8, alpha:
 
 
 def differences_needed(gains: Sequence[float], *, wanted: float = 0.8, alpha: float = 0.05) -> int | None:
-    """The same for differences of any size, by a normal approximation: with one more gain and loss of usual size.
+    """As `disagreements_needed()`, for graded scores: by a normal approximation, with one more gain and loss.
 
     Args:
-        gains: On the rows seen so far on which the two texts differ.
+        gains: The differences on the rows seen so far on which the two texts differ.
         wanted: The power.
         alpha: Of the new claim.
+
+    Returns:
+        Rows on which the two differ; None where the candidate is no better so far, or more than 1,024 would be needed.
     """
     checked_share("wanted", wanted)
     checked_share("alpha", alpha)

@@ -144,8 +144,10 @@ class Outcome:
             return "the start is kept: the budget was spent before the sealed rows could decide"
         if not steps:
             return "the start is kept: the budget has no room for a step"
+        if any(each.accepted for each in steps):
+            return "the start is kept: the search came back to it"
         tried = next((each for each in reversed(steps) if each.lead is not None), steps[-1])
-        more = "; more steps, candidates or training rows may find one that leads" if tried.lead else ""
+        more = "" if tried.lead is None else "; more steps, candidates or training rows may find one that leads"
         return f"the start is kept: nothing led it in the search (step {tried.number}: {tried.reason}){more}"
 
     @property

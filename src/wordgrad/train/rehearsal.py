@@ -87,7 +87,7 @@ class Rehearsal:
         """Why nothing would be learned, in words; "" where something would."""
         if self.proposals:
             return "" if self.candidates else unusable(self.proposals, "all equal the present text")
-        return nothing_learned(rows=self.rows, failing=self.failing, unjudged=self.unjudged)
+        return nothing_learned("training rows", rows=self.rows, failing=self.failing, unjudged=self.unjudged)
 
 
 def rehearsed(job: Job, *, seed: int, observer: Observer) -> Rehearsal:

@@ -112,7 +112,8 @@ class Review:
     @property
     def words(self) -> str:
         """The review in a sentence or two."""
-        counts = f"{self.labels} labels: the new text preferred on {self.better}, the start on {self.worse}"
+        labels = "1 label" if self.labels == 1 else f"{self.labels} labels"
+        counts = f"{labels}: the new text preferred on {self.better}, the start on {self.worse}"
         metric = f"the metric agreed on {self.agreed} and was wrong on {self.opposed}"
         if self.blocked:
             return f"{counts}; {metric}. The metric is wrong where it matters: the new text is not to be used"

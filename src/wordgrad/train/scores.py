@@ -92,12 +92,12 @@ class Measured:
     guardrails: Mapping[str, Scores]
 
 
-def nothing_learned(*, rows: int, failing: int, unjudged: int) -> str:
-    """Why so many training rows led to no feedback, in words."""
+def nothing_learned(what: str, *, rows: int, failing: int, unjudged: int) -> str:
+    """Why so many rows led to no feedback, in words; they are called `what`."""
     if failing:
-        return f"{failing} of {rows} training rows fail, and nothing asks for a change"
+        return f"{failing} of {rows} {what} fail, and nothing asks for a change"
     beside = f", and {unjudged} could not be judged" if unjudged else ""
-    return f"{rows - unjudged} of {rows} training rows pass{beside}: nothing to learn from"
+    return f"{rows - unjudged} of {rows} {what} pass{beside}: nothing to learn from"
 
 
 def broken(start: Scores, candidate: Scores) -> int:

@@ -137,9 +137,11 @@ class Search:
         scores = self.learn(batch)
         step = Step(number=number, accepted=False, reason="", before=before, after=before, feedback=self.feedback)
         if not any(step.feedback.values()):
-            failing = sum(map(scores.broke, range(len(batch))))
-            why = nothing_learned(rows=len(batch), failing=failing, unjudged=scores.values.count(None))
-            return replace(step, reason="no row of the batch uses a variable" if self._unused else why)
+            if self._unused:
+                return replace(step, reason="no row of the batch uses a variable: nothing to learn from")
+            failing, unjudged = sum(map(scores.broke, range(len(batch)))), scores.values.count(None)
+            why = nothing_learned("rows of the batch", rows=len(batch), failing=failing, unjudged=unjudged)
+            return replace(step, reason=why)
         proposals, candidates = self.rewrites()
         if not candidates:
             return replace(step, reason=unusable(proposals, "all equal the present text"))
