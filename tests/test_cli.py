@@ -78,6 +78,7 @@ def test_optimize_reports_one_json_object(project: Project) -> None:
             "needed": None,
             "guardrails": {},
         },
+        "slices": [],
         "bounds": [0.0, 1.0],
         "test": {
             "n": 5,

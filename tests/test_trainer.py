@@ -414,8 +414,8 @@ def test_a_report_has_the_scores_of_each_kind_of_row(tmp_path: Path) -> None:
     assert "<td>test, number: even</td><td>3</td><td>0.0%</td><td>100.0%</td>" in (tmp_path / "report.html").read_text()
 
 
-def test_a_start_that_is_kept_has_the_scores_of_each_kind_too(tmp_path: Path) -> None:
-    """A text that was not accepted has not met the test rows, so it has none."""
+def test_each_kind_of_sealed_row_has_its_scores(tmp_path: Path) -> None:
+    """With or without test rows; a text that was not accepted has not met these."""
 
     def scored(output: str, target: str) -> wg.Score:
         kind = "even" if output[-1] in "02468" else "odd"
@@ -424,10 +424,14 @@ def test_a_start_that_is_kept_has_the_scores_of_each_kind_too(tmp_path: Path) ->
 
     _, training = trainer(Pupil(), scored)
     result = training.fit(TRAIN, VALIDATION, TEST)
-    result.save(tmp_path)
+    result.save(tmp_path / "with")
+    training.fit(TRAIN, VALIDATION).save(tmp_path / "without")
+    kept, without = ((tmp_path / each / "report.html").read_text() for each in ("with", "without"))
 
     assert (result.decision is not None, result.accepted) == (True, False)
-    assert "<td>test, number: even</td><td>3</td><td>0.0%</td><td></td>" in (tmp_path / "report.html").read_text()
+    for page in (kept, without):
+        assert re.search(r"<td>sealed validation, number: even</td><td>\d</td><td>0.0%</td><td>100.0%</td>", page)
+    assert "<td>test, number: even</td><td>3</td><td>0.0%</td><td></td>" in kept
 
 
 # ---- guardrails
@@ -621,29 +625,51 @@ def test_a_failed_run_that_is_kept_says_how_to_go_on(tmp_path: Path) -> None:
     assert caught.value.__notes__ == [f"All is kept. Go on with fit(…, store={str(store)!r}, resume={run!r})."]
 
 
-def test_what_was_asked_before_can_be_had_from_the_cache(tmp_path: Path) -> None:
-    """Where the last of two calls is changed, only its own calls are paid for again."""
-    engine = Pupil()
+def test_what_was_done_before_can_be_had_from_the_cache(tmp_path: Path) -> None:
+    """Where the last of three nodes is changed, only its own calls are made again."""
+    engine, looked_up = Pupil(), Counter[str]()
+
+    @wg.function
+    def look_up(word: str) -> str:
+        looked_up[word] += 1
+        return word
 
     def fitted_from(start: str) -> Counter[str]:
-        """The calls that it took, by their system prompts."""
+        """The calls that it took, by their system prompts, and by the function's name."""
         before = Counter(each.request.messages[0].text for each in engine.history)
+        looked_up.clear()
         prompt = wg.Variable(start, "system prompt", requires_grad=True)
 
         def program(variables: Mapping[str, wg.Variable], example: Mapping[str, Any]) -> wg.Variable:
-            found = wg.llm_call("Find it.", example["word"], engine=engine)
+            found = wg.llm_call("Find it.", look_up(example["word"]), engine=engine)
             return wg.llm_call(variables["prompt"], found, engine=engine)
 
         plan = wg.Plan(steps=1, batch=4, candidates=2, critic=engine)
         training = wg.Trainer(program, same, variables={"prompt": prompt}, plan=plan, input="word", target="shout")
         training.fit(TRAIN, VALIDATION, TEST, store=tmp_path / "runs.db", cache=True)
-        return Counter(each.request.messages[0].text for each in engine.history) - before
+        asked = Counter(each.request.messages[0].text for each in engine.history) - before
+        return asked + Counter({"look_up": looked_up.total()})
 
     first, again, changed = fitted_from(START), fitted_from(START), fitted_from("Speak it.")
 
-    assert first["Find it."] == first[START] > 0
+    assert first["look_up"] >= first["Find it."] == first[START] > 0
     assert again == {}
-    assert (changed["Find it."], changed["Speak it."]) == (0, first[START])
+    assert (changed["look_up"], changed["Find it."], changed["Speak it."]) == (0, 0, first[START])
+
+
+def test_the_results_of_a_random_function_stay_apart_in_the_cache(tmp_path: Path) -> None:
+    """The n-th call on the same input has the n-th result; what was called more often than before is called again."""
+    draws = iter("abcdef")
+
+    @wg.function
+    def draw(_: str) -> str:
+        return next(draws)
+
+    def drawn(count: int) -> list[str]:
+        with wg.Run(tmp_path / "runs.db", cache=True):
+            return [str(draw("?").value) for _ in range(count)]
+
+    assert (drawn(2), drawn(3), drawn(3)) == (["a", "b"], ["a", "b", "c"], ["a", "b", "c"])
 
 
 def test_a_run_is_derived_once_more_from_its_record(tmp_path: Path) -> None:

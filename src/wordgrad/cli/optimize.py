@@ -57,7 +57,7 @@ def optimize(
         Rule | None, typer.Option("--accept", help="lenient keeps what is more likely better than not, unproved.")
     ] = None,
     write: Annotated[bool, typer.Option("--write", help="Put an accepted text into its prompt file.")] = False,
-    cache: Annotated[bool, typer.Option("--cache", help="Use replies that earlier runs of the store got.")] = False,
+    cache: Annotated[bool, typer.Option("--cache", help="Use replies and results of earlier runs.")] = False,
     as_json: AsJson = False,
     store: Store = None,
     yes: Yes = False,

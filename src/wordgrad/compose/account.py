@@ -196,14 +196,19 @@ def _scored(record: Record) -> Table:
     # A judge of pairs says how often a text is preferred to the start, which is even with itself.
     said = ", share preferred" if decision["by_judge"] else ""
     rows = [_compared(f"sealed validation{said}", decision, bounds)]
+    rows += [_kind("sealed validation", each, bounds) for each in report.get("slices", ())]
     gain = test and test["gain"]
     if gain:
         rows.append(_compared(f"test{said}", gain, bounds))
-    for each in test["slices"] if test else ():
-        # A text that was not accepted has not met the test rows.
-        new = shown(each["end"], bounds) if gain else ""
-        rows.append((f"test, {each['name']}", str(each["n"]), shown(each["start"], bounds), new, "", "", ""))
+    # A text that was not accepted has not met the test rows.
+    rows += [_kind("test", each, bounds, met=bool(gain)) for each in (test["slices"] if test else ())]
     return Table("Scores", ("rows", "of", "start", "new text", "difference", "likely", "at least"), rows)
+
+
+def _kind(rows: str, found: Mapping[str, Any], bounds: Sequence[float], *, met: bool = True) -> tuple[str, ...]:
+    """One kind of these rows; whether the new text has met them."""
+    new = shown(found["end"], bounds) if met else ""
+    return (f"{rows}, {found['name']}", str(found["n"]), shown(found["start"], bounds), new, "", "", "")
 
 
 def _compared(name: str, claim: Mapping[str, Any], bounds: Sequence[float]) -> tuple[str, ...]:

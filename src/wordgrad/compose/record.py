@@ -47,6 +47,7 @@ def summarised(run_id: str, outcome: Outcome, totals: Totals) -> dict[str, objec
         "accepted": outcome.accepted,
         "words": outcome.words,
         "decision": None if outcome.decision is None else decided(outcome.decision, scale),
+        "slices": [asdict(each) for each in outcome.kinds],
         "bounds": list(scale.bounds),
         "test": None
         if start is None

@@ -18,7 +18,7 @@ from wordgrad.train.plan import Later
 
 _AROUND = 30
 """Characters before and after the first one that differs."""
-_DERIVABLE = ("status", "variables", "accepted", "words", "decision", "test")
+_DERIVABLE = ("status", "variables", "accepted", "words", "decision", "slices", "test")
 """What a report says beside calls, tokens and time, which are counted from the record itself."""
 
 

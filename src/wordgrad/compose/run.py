@@ -30,7 +30,8 @@ class Run:
         store: The file that keeps it; None keeps it in memory.
         seed: Of all that is random.
         budget: Limits on calls, tokens, money and seconds.
-        cache: Use whole replies that earlier runs of the store got.
+        cache: Use whole replies that earlier runs of the store got, and results of the same functions on the same
+            inputs: of several such calls the n-th has what the n-th had.
         name: What lists call it.
         settings: Plain JSON kept with the run.
         resume: The id of a run in `store` to go on with; its seed, name and settings hold.

@@ -118,8 +118,8 @@ class Trainer:
             budget: Limits; what confirming the result takes is held back while the search runs.
             seed: Of all that is random.
             store: The file that keeps the run; memory where None.
-            cache: Use replies that earlier runs of the store got: where one call of a program was changed, only what
-                depends on it is paid for again.
+            cache: Use replies, and results of functions, that earlier runs of the store got: where one call of a
+                program was changed, only what depends on it is done again.
             resume: The id of a run in `store` to go on with, with its seed: what it did is read, not done again. Its
                 limits hold where no `budget` is given; one counts from the run's start. It decides as it did: with
                 another acceptance or other guardrails it is refused.

@@ -23,7 +23,7 @@ from wordgrad.train.events import Decided, Ending, Event, Observer, Phase, Step
 from wordgrad.train.known import Known, hold_against
 from wordgrad.train.plan import Later, Plan
 from wordgrad.train.review import Disagreement
-from wordgrad.train.scores import Measured, Scores
+from wordgrad.train.scores import Measured, Scores, Slice, slices
 from wordgrad.train.search import Search
 from wordgrad.types import Engine, Index
 
@@ -120,6 +120,8 @@ class Outcome:
     status: Status
     decision: Decision | None = None
     """None where nothing led the start in the search, or the budget was spent before it could be made."""
+    kinds: Sequence[Slice] = ()
+    """The scores of each kind of sealed row, under the start and the found text."""
     test_start: Scores | None = None
     """None without test rows."""
     test_found: Scores | None = None
@@ -235,7 +237,8 @@ def run(
     observer(Ending(steps=len(search.steps), found=outcome.found))
     try:
         with _numbered(_END):
-            outcome = replace(outcome, decision=_decided(job, outcome, seed=seed, observer=observer))
+            decision, kinds = _decided(job, outcome, seed=seed, observer=observer)
+            outcome = replace(outcome, decision=decision, kinds=kinds)
             if outcome.accepted and outcome.test_start is not None:
                 test_found, gain = _tested(job, outcome, outcome.test_start, seed=seed, observer=observer)
                 outcome = replace(outcome, test_found=test_found, gain=gain)
@@ -262,8 +265,8 @@ def _opened(job: Job, start: Mapping[str, str], *, observer: Observer, allowance
     return scored.target
 
 
-def _decided(job: Job, outcome: Outcome, *, seed: int, observer: Observer) -> Decision:
-    """Let the sealed rows decide."""
+def _decided(job: Job, outcome: Outcome, *, seed: int, observer: Observer) -> tuple[Decision, Sequence[Slice]]:
+    """Let the sealed rows decide; and what each kind of them scored."""
     sealed = job.division.confirmation
     observer(Phase("comparing the new text with the start on sealed validation rows", 2 * len(sealed)))
     texts = [outcome.start, outcome.found]
@@ -277,7 +280,7 @@ def _decided(job: Job, outcome: Outcome, *, seed: int, observer: Observer) -> De
         rng=random.Random(f"decision {seed}"),  # noqa: S311 - no secret
     )
     observer(Decided(decision=decision, disagreements=_disagreements(job, old, new)))
-    return decision
+    return decision, slices(old.target, new.target)
 
 
 def _tested(job: Job, outcome: Outcome, start: Scores, *, seed: int, observer: Observer) -> tuple[Scores, Claim]:
