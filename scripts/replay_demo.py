@@ -38,7 +38,7 @@ def main() -> None:
         with Database(store) as opened:
             (recorded,) = runs.runs(opened)
             settings = runs.settings(opened, recorded.id)
-            starts = {name: texts[0] for name, texts in runs.versions(opened, recorded.id).items()}
+            starts = runs.starts(opened, recorded.id)
         config = configs.parse(settings["source"], ROOT / settings["config"], settings["changes"])
         with Run(store, resume=recorded.id) as run:
             job = rebuilt(config, starts, engine_of=lambda table: get_engine(table.engine or "local"), seed=run.seed)

@@ -276,14 +276,18 @@ def test_reports_say_why_nothing_was_decided(tmp_path: Path, calls: int | None) 
         assert "sealed validation" not in text
 
 
+def exported(project: Project) -> list[str]:
+    """The newest run as Markdown and as a page."""
+    run = project.json("runs", "list")[0]["run"]
+    return [project.run("runs", "export", run, "--format", form)[1] for form in ("md", "html")]
+
+
 def test_a_run_that_has_not_ended_says_so(project: Project) -> None:
     """Both reports have what there is of it."""
     project.engine(Interrupted())
     project.run("optimize", project.config)
-    run = project.json("runs", "list")[0]["run"]
 
-    for form in ("md", "html"):
-        _, out, _ = project.run("runs", "export", run, "--format", form)
+    for out in exported(project):
         assert "The run has not ended: it is failed" in out
         assert "backward" in out
 
@@ -300,10 +304,8 @@ class Interrupted(Pupil):
 def test_a_command_that_trains_nothing_decides_nothing(project: Project) -> None:
     """Its reports have the score and what it took."""
     project.run("eval", project.config)
-    run = project.json("runs", "list")[0]["run"]
 
-    for form in ("md", "html"):
-        _, out, _ = project.run("runs", "export", run, "--format", form)
+    for out in exported(project):
         assert "0.0%" in out
         assert "What it took" in out
         assert not re.search("start is kept|not ended|sealed", out)

@@ -670,6 +670,11 @@ def test_the_results_of_a_random_function_stay_apart_in_the_cache(tmp_path: Path
             return [str(draw("?").value) for _ in range(count)]
 
     assert (drawn(2), drawn(3), drawn(3)) == (["a", "b"], ["a", "b", "c"], ["a", "b", "c"])
+    with wg.Run(tmp_path / "runs.db", cache=True) as run:
+        first = draw("?").value
+    with wg.Run(tmp_path / "runs.db", cache=True, resume=run.id):
+        again = [draw("?").value for _ in range(2)]
+    assert (first, again) == ("a", ["a", "b"])
 
 
 def test_a_run_is_derived_once_more_from_its_record(tmp_path: Path) -> None:

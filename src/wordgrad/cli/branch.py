@@ -80,7 +80,7 @@ def branch_off(
     config = _config(new, new["changes"])
     new["budget"] = main_job.limits(config, budget)
     console = main_job.screen_console(as_json=as_json)
-    starts = {name: texts[0] for name, texts in branch.record.versions.items()}
+    starts = branch.record.starts
     job = rebuilt(config, starts, engine_of=main_job.engines(config, settings["engine"]), seed=row.seed)
     job, later = branched(job, new), later_of(new, job)
     job.require_proof()

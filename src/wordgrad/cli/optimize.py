@@ -186,7 +186,7 @@ def finish(
     later: Later | None = None,
 ) -> None:
     """Carry a job out in its run, and report it."""
-    run_id = run.id if store is None else f"{run.id} --store {shlex.quote(str(store))}"
+    run_id = in_store(run.id, store)
     with _resumable(run_id, console):
         with Screen(console, lambda: run.usage) as screen:
             outcome = carried_out(run, job, screen, seed=seed, later=later)
@@ -218,6 +218,11 @@ def finish(
                 spent=spent.spent,
                 limit=spent.limit,
             )
+
+
+def in_store(run: str, store: Path | None) -> str:
+    """A run's id as a command takes it."""
+    return run if store is None else f"{run} --store {shlex.quote(str(store))}"
 
 
 @contextmanager

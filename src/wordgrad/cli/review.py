@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from wordgrad.cli.optimize import AsJson, Store, require_files, screen_console
+from wordgrad.cli.optimize import AsJson, Store, in_store, require_files, screen_console
 from wordgrad.cli.runs import Id, configured, opened, review_as_json
 from wordgrad.cli.screen import print_json
 from wordgrad.cli.steps import visible
@@ -49,9 +48,8 @@ def review(
         for label in _asked(pairs, kept.labels(database, row.id), console, seed=row.id, most=rows):
             database.write(partial(kept.add_event, run=row.id, kind="label", body=label)).result()
         said = kept.review(database, row.id)
-        start = {name: texts[0] for name, texts in kept.versions(database, row.id).items()}
-        found = kept.candidate(database, row.id)
-    run_id = row.id if store is None else f"{row.id} --store {shlex.quote(str(store))}"
+        start, found = kept.starts(database, row.id), kept.candidate(database, row.id)
+    run_id = in_store(row.id, store)
     if as_json:
         print_json({"run": row.id, **review_as_json(said)})
     else:

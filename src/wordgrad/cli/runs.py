@@ -85,7 +85,7 @@ def diff(run: Id, store: Store = None, as_json: AsJson = False) -> None:
     """How each text changed from the start to the end."""
     with opened(store) as database:
         row = kept.find(database, run)
-        starts, end = _starts(database, row), kept.end(database, row.id)
+        starts, end = kept.starts(database, row.id), kept.end(database, row.id)
     if as_json:
         print_json([{"name": name, "start": text, "end": end[name]} for name, text in starts.items()])
         return
@@ -147,7 +147,7 @@ def resume(
         settings = _settings(database, row)
         given = {"calls": budget_calls, "tokens": budget_tokens, "usd": budget_usd, "seconds": budget_seconds}
         budget = _budget(database, row, given)
-        starts, said = _starts(database, row), kept.labelled(database, row.id)
+        starts, said = kept.starts(database, row.id), kept.labelled(database, row.id)
     config = _config(settings)
     console = main_job.screen_console(as_json=as_json)
     job = rebuilt(config, starts, engine_of=main_job.engines(config, settings["engine"]), seed=row.seed)
@@ -217,18 +217,10 @@ def _change(given: str) -> tuple[str, object]:
         return key, value
 
 
-def _check(
-    record: kept.Record,
-    settings: Mapping[str, Any],
-    *,
-    store: Path | None,
-    as_json: bool,
-) -> None:
-    row, versions = record.run, record.versions
-    config = _config(settings)
-    starts = {name: texts[0] for name, texts in versions.items()}
+def _check(record: kept.Record, settings: Mapping[str, Any], *, store: Path | None, as_json: bool) -> None:
+    row, config = record.run, _config(settings)
     engine_of = main_job.engines(config, settings["engine"], unasked=True)
-    job = branched(rebuilt(config, starts, engine_of=engine_of, seed=row.seed), settings)
+    job = branched(rebuilt(config, record.starts, engine_of=engine_of, seed=row.seed), settings)
     found = derived(_path(store), row.id, job, later=later_of(settings, job))
     steps = len(record.steps)
     if as_json:
@@ -236,7 +228,7 @@ def _check(
         print_json({"run": row.id, **counts, "same": True})
         return
     took = "1 step" if steps == 1 else f"{steps} steps"
-    same = f"{found.calls:,} calls, {took} and the texts of {', '.join(versions)} came out the same"
+    same = f"{found.calls:,} calls, {took} and the texts of {', '.join(record.versions)} came out the same"
     main_job.screen_console(as_json=False).print(shown.visible(f"run {row.id}: {same}, byte for byte"))
 
 
@@ -253,13 +245,16 @@ def _budget(database: Database, row: kept.RunRow, given: dict[str, float | None]
     return now
 
 
-def _settings(database: Database, row: kept.RunRow) -> dict[str, Any]:
+_IN_CODE = (
+    "go on with it in code, by fit(…, store=…, resume=ID) or replay(…, store=…, run=ID), or run its command again"
+)
+
+
+def _settings(database: Database, row: kept.RunRow, otherwise: str = _IN_CODE) -> dict[str, Any]:
+    """What `wordgrad optimize` was given; what to do otherwise, where it did not make the run."""
     settings = kept.settings(database, row.id)
     if "source" not in settings:
-        raise UsageError(
-            f"run {row.id} ({row.name}) is none of `wordgrad optimize`: go on with it in code, by fit(…, store=…, "
-            "resume=ID) or replay(…, store=…, run=ID), or run its command again"
-        )
+        raise UsageError(f"run {row.id} ({row.name}) is none of `wordgrad optimize`: {otherwise}")
     return settings
 
 
@@ -269,17 +264,8 @@ def configured(database: Database, row: kept.RunRow) -> Config:
     Raises:
         UsageError: It was made in code.
     """
-    settings = kept.settings(database, row.id)
-    if "source" not in settings:
-        raise UsageError(
-            f"run {row.id} ({row.name}) is none of `wordgrad optimize`, and has no file to write to: leave --write "
-            f"out, and take the texts with wordgrad runs export {row.id} --variable NAME"
-        )
-    return _config(settings)
-
-
-def _starts(database: Database, row: kept.RunRow) -> dict[str, str]:
-    return {name: texts[0] for name, texts in kept.versions(database, row.id).items()}
+    take = f"leave --write out, and take the texts with wordgrad runs export {row.id} --variable NAME"
+    return _config(_settings(database, row, otherwise=take))
 
 
 def _config(settings: Mapping[str, Any]) -> Config:
@@ -304,8 +290,8 @@ def opened(store: Path | None) -> Database:
 
 def review_as_json(review: Review) -> dict[str, object]:
     """What labels say, with all that follows from it."""
-    derived = ("labels", "p", "proved", "blocked", "decided", "words")
-    return {**asdict(review), **{name: getattr(review, name) for name in derived}}
+    follows = ("labels", "p", "proved", "blocked", "decided", "words")
+    return {**asdict(review), **{name: getattr(review, name) for name in follows}}
 
 
 def _said(review: Review | None) -> str:

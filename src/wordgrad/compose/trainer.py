@@ -311,7 +311,7 @@ class Trainer:
         parameters = self.task.program.parameters
         with Database(store) as database:
             row = runs.find(database, resume)
-            starts = {name: texts[0] for name, texts in runs.versions(database, row.id).items()}
+            starts = runs.starts(database, row.id)
             if starts and starts.keys() != parameters.keys():
                 raise UsageError(
                     f"run {row.id} began with {', '.join(starts)}, and the program has {', '.join(parameters)}: resume "

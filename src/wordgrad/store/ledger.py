@@ -68,7 +68,7 @@ class RunLedger:
         """Each key's last attempt that a place of this session can have seen the end of."""
         self._results: dict[str, _Recorded] = {}
         self._samples: Counter[tuple[str, ...]] = Counter()
-        """How often the same call was looked up in other runs."""
+        """How often the same call was made, as far as its results may be those of other runs."""
         self._broken: BaseException | None = None
         """Why the first change that failed did."""
         self._started = time.monotonic() - self._load()
@@ -99,6 +99,7 @@ class RunLedger:
         ):
             value = json.loads(kept(each["body"]))
             self._results[each["place"]] = _Recorded(each["name"], each["source"], each["inputs"], value)
+            self._samples[each["name"], each["source"], each["inputs"]] += 1
         return seconds
 
     def seconds(self) -> float:

@@ -71,6 +71,11 @@ class Record:
     end: Mapping[str, str]
     """The text to use of each variable: the one that labels decided for, else the metric's choice."""
 
+    @property
+    def starts(self) -> dict[str, str]:
+        """The text that each variable began with."""
+        return {name: texts[0] for name, texts in self.versions.items()}
+
 
 def default_path() -> Path:
     """The store in the user's data folder: `$XDG_DATA_HOME/wordgrad/runs.db`."""
@@ -231,14 +236,19 @@ def end(database: Database, run: str) -> dict[str, str]:
 
     Versions are left as the search made them, so a run that was reviewed still replays and resumes as the same.
     """
-    said, texts = labelled(database, run), versions(database, run)
+    said = labelled(database, run)
     match said and said.decided:
         case "start":
-            return {name: each[0] for name, each in texts.items()}
+            return starts(database, run)
         case "found":
             return candidate(database, run)
         case _:
-            return {name: each[-1] for name, each in texts.items()}
+            return {name: texts[-1] for name, texts in versions(database, run).items()}
+
+
+def starts(database: Database, run: str) -> dict[str, str]:
+    """The text that each variable began with."""
+    return {name: texts[0] for name, texts in versions(database, run).items()}
 
 
 def candidate(database: Database, run: str) -> dict[str, str]:
