@@ -110,22 +110,38 @@ def test_a_likely_gain_is_true_on_average(n: int, gain: float) -> None:
     assert all(likely <= difference for difference, likely in found)
 
 
+def test_a_likely_gain_of_graded_scores_is_true_on_average() -> None:
+    """Half a point is won or lost on a row: the difference is more than one point too large, the likely gain is not."""
+    draws = rng()
+    found: list[tuple[float, float]] = []
+    while len(found) < 60:
+        kinds = draws.choices([(0.25, 0.75), (0.75, 0.25), (0.75, 0.75)], [0.15, 0.05, 0.8], k=60)
+        pairs = paired([old for old, _ in kinds], [new for _, new in kinds])
+        proof = claim(pairs, rng=draws)
+        if proof.proved:
+            found.append((proof.difference, likely_gain(pairs, proof)))
+
+    assert fmean(difference for difference, _ in found) - 0.05 > 0.01
+    assert abs(fmean(likely for _, likely in found) - 0.05) < 0.01
+
+
 def test_a_likely_gain_is_at_least_what_is_sure() -> None:
-    """In the metric's unit; without a proof, or where every row gains as much, it is the difference."""
-    barely, unproved, sure = (
+    """In the metric's unit; without a proof, or where every row that differs is won, it is the difference."""
+    barely, unproved, sure, few = (
         paired(start, candidate, bounds=(0, 10))
         for start, candidate in (
             ([0] * 15 + [10] * 45, [10] * 15 + [0] * 5 + [10] * 40),
             ([0] * 4 + [10] * 8, [10] * 4 + [0] * 4 + [10] * 4),
             ([0] * 30, [10] * 30),
+            ([0] * 7, [10] * 7),
         )
     )
-    found = [claim(each, rng=rng()) for each in (barely, unproved, sure)]
-    likely = [likely_gain(pairs, each) for pairs, each in zip((barely, unproved, sure), found, strict=True)]
+    found = [claim(each, rng=rng()) for each in (barely, unproved, sure, few)]
+    likely = [likely_gain(pairs, each) for pairs, each in zip((barely, unproved, sure, few), found, strict=True)]
 
-    assert [each.proved for each in found] == [True, False, True]
+    assert [each.proved for each in found] == [True, False, True, True]
     assert found[0].low <= likely[0] < found[0].difference == pytest.approx(10 / 6)
-    assert likely[1:] == [0.0, 10.0]
+    assert likely[1:] == [0.0, 10.0, 10.0]
 
 
 def test_a_claim_says_all() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
 
-from wordgrad.statistics.binomial import upper_tail
+from wordgrad.statistics.binomial import chance_of, heads_needed, upper_tail
 from wordgrad.statistics.pairs import Pairs, checked_share
 
 _DRAWS = 9_999
@@ -114,7 +115,9 @@ def likely_gain(pairs: Pairs, found: Claim) -> float:
 
     Only a large difference is a proof, so one that was proved is more often one of the lucky ones. This is the true
     difference that would lead to the one that was found on average, were only proofs looked at; at least `found.low`.
-    By normal approximations; where the true gain is so small that a proof is rare, it is still too large.
+    Binary scores: by the binomial distribution of the rows that the candidate wins, of those that differ; where it wins
+    all of them, it is the difference. Others: by normal approximations. Where the true gain is so small that a proof is
+    rare, it is still too large.
 
     Args:
         pairs: What was claimed on.
@@ -127,18 +130,45 @@ def likely_gain(pairs: Pairs, found: Claim) -> float:
     gains = pairs.differences
     if not found.proved or not any(gains):
         return found.difference
+    proved = _proved_signs(found) if pairs.binary else _proved_means(gains, found.alpha)
+    mean = math.fsum(gains) / len(gains)
+    low, high = max(found.low / pairs.width, 0.0), mean
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        more = round(proved(middle) - mean, 9)  # nothing, where it takes all rows that differ to prove anything
+        low, high = (low, middle) if more > 0 else (middle, high)
+    return high * pairs.width
+
+
+def _proved_signs(found: Claim) -> Callable[[float], float]:
+    """The mean difference of proofs by sign, by the true difference; as many rows differ as did."""
+    n, differ = found.n, found.differ
+    wins = range(heads_needed(differ, found.alpha), differ + 1)
+
+    def proved(true: float) -> float:
+        share = min((1 + true * n / differ) / 2, 1.0)  # rounding
+        chances = [chance_of(differ, each, share) for each in wins]
+        better = math.fsum(map(operator.mul, wins, chances)) / math.fsum(chances)
+        return (2 * better - differ) / n
+
+    return proved
+
+
+def _proved_means(gains: Sequence[float], alpha: float) -> Callable[[float], float]:
+    """The mean difference of proofs by these gains' size, by the true difference."""
     n, squares, mean = len(gains), math.fsum(each * each for each in gains), math.fsum(gains) / len(gains)
     normal = NormalDist()
-    least = normal.inv_cdf(1 - found.alpha) * math.sqrt(squares) / n  # from here on it is a proof
+    least = normal.inv_cdf(1 - alpha) * math.sqrt(squares) / n  # from here on it is a proof
     error = math.sqrt(max(squares / n - mean * mean, 0.0) / n)
-    low, high = found.low / pairs.width, mean
-    for _ in range(_HALVINGS if error else 0):
-        middle = (low + high) / 2
-        beyond = (middle - least) / error
+
+    def proved(true: float) -> float:
+        if not error:
+            return true
+        beyond = (true - least) / error
         share = normal.cdf(beyond)
-        proved = middle + error * normal.pdf(beyond) / share if share > _NEVER else least
-        low, high = (middle, high) if proved < mean else (low, middle)
-    return (high if error else mean) * pairs.width
+        return true + error * normal.pdf(beyond) / share if share > _NEVER else least
+
+    return proved
 
 
 def chance_better(pairs: Pairs, *, rng: random.Random, draws: int = 4_000) -> float:
