@@ -87,7 +87,8 @@ It helps to decide on more data; it is not the claim.
 Test rows need no such correction: they are met once, by what was accepted before.
 
 **Read the tables with care.** The other rules are our reading of what those tools describe, without their other parts.
-The race's margin and doubt were chosen on these landscapes, partly with the same seeds, so its figures are a little too good.
+The race's margin, doubt and bound were chosen on these landscapes, the first two partly with the same seeds, so its
+figures are a little too good.
 Sealing costs gain: where good proposals exist and rows are few, the larger mean ends with more, and knows less.
 """
 
@@ -267,9 +268,8 @@ def races(runs: int) -> Section:
         "A race among the start and 12 or 40 proposals on 100 or 200 selection rows.\n"
         "In points above the start: the best proposal; what is chosen by scoring each on all rows; what the race chooses, and "
         f"its regret; and the share of scores that the race took. {runs:,} races each.\n"
-        "The goal, at most 40 % of the scores, is met on average of each size, and not in three landscapes of twelve "
-        "proposals on 100 rows, and one on 200: few proposals leave little to drop, and where none is better all look "
-        "alike to the end. Where one of many is better, a race finds it less often than scoring all does."
+        "The goal is at most 40 % of the scores, which is the bound on what a race takes: of so many texts few may run to "
+        "the end, however alike they are. Where one of many is better, a race finds it less often than scoring all does."
     )
     columns = ("proposals", "rows", "landscape", "best", "scoring all", "race", "regret", "calls")
     return Section(title="What a race saves", text=text, columns=columns, rows=rows)
