@@ -268,8 +268,8 @@ def races(runs: int) -> Section:
         "A race among the start and 12 or 40 proposals on 100 or 200 selection rows.\n"
         "In points above the start: the best proposal; what is chosen by scoring each on all rows; what the race chooses, and "
         f"its regret; and the share of scores that the race took. {runs:,} races each.\n"
-        "The goal is at most 40 % of the scores, which is the bound on what a race takes: of so many texts few may run to "
-        "the end, however alike they are. Where one of many is better, a race finds it less often than scoring all does."
+        "The goal is at most 40 % of the scores. It is about what is the most that a race can take: however alike texts are, "
+        "few run to the end. Where one of many is better, a race finds it less often than scoring all does."
     )
     columns = ("proposals", "rows", "landscape", "best", "scoring all", "race", "regret", "calls")
     return Section(title="What a race saves", text=text, columns=columns, rows=rows)

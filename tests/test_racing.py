@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from wordgrad.errors import UsageError
 from wordgrad.statistics.races import Effect, Rewriting
-from wordgrad.statistics.racing import Heat, Race, Standing
+from wordgrad.statistics.racing import Heat, Race, Standing, most_scores
 
 MADE_UP = {"rewrites": 4, "rows": 40, "wrong": 0.5, "margin": 0.02}
 
@@ -84,10 +84,11 @@ def test_what_a_race_takes_is_bounded(entrants: int, rows: int, seed: int) -> No
 
     heats = run(race, lambda entrant, row: float(chance.random() < 0.5))
 
-    for number, heat in enumerate(heats, start=1):
-        assert len(heat.entrants) == min(entrants, max(math.ceil(1.5 * entrants / number), 2))
-    # Beside the bound itself, 39 %, each block may round up, two stay to the end, and the last block may be short.
-    assert race.calls <= 0.4 * entrants * rows + 1.5 * rows
+    for number, heat in enumerate(heats[1:], start=2):
+        assert len(heat.entrants) == max(math.ceil(1.5 * entrants / number), 2)
+    assert race.calls == most_scores(entrants, rows)
+    # Two fifths; each block may round up, and two stay to the end.
+    assert race.calls <= (0.4 * entrants + 2) * rows
 
 
 def test_an_outage_drops_nobody() -> None:

@@ -21,6 +21,18 @@ def block_of(rows: int) -> int:
     return min(max(rows // 10, _LEAST_BLOCK), rows)
 
 
+def most_scores(entrants: int, rows: int) -> int:
+    """What a race of so many takes at most, in usual blocks."""
+    size = block_of(rows)
+    heats = enumerate(range(0, rows, size), start=1)
+    return sum(_most_in(block, entrants) * min(size, rows - done) for block, done in heats)
+
+
+def _most_in(block: int, entrants: int) -> int:
+    """How many run in a block at most; blocks count from 1."""
+    return min(entrants, max(math.ceil(_WIDTH * entrants / block), _LEAST_LEFT))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heat:
     """What has to be scored next: each of `entrants` on each of `rows`."""
@@ -180,9 +192,8 @@ class Race:
         leader = self._leader(centred)
         left = [each for each in self._in_race if each != leader and self._may_win(centred[each], centred[leader])]
         left.sort(key=lambda entrant: (-_mean(centred[entrant]), entrant))
-        blocks = math.ceil(len(centred[leader]) / self._size)
-        most = max(math.ceil(_WIDTH * self.entrants / (blocks + 1)), _LEAST_LEFT)
-        self._in_race = sorted([leader, *left][:most])
+        following = math.ceil(len(centred[leader]) / self._size) + 1
+        self._in_race = sorted([leader, *left][: _most_in(following, self.entrants)])
 
     def _may_win(self, entrant: Sequence[float | None], leader: Sequence[float | None]) -> bool:
         """Whether the entrant may be more than the margin better than the leader."""

@@ -17,6 +17,7 @@ from wordgrad.engines.preflight import preflight
 from wordgrad.errors import BudgetExceeded, StoreError
 from wordgrad.optim.base import Optimizer
 from wordgrad.statistics.claim import Claim, claim
+from wordgrad.statistics.racing import block_of, most_scores
 from wordgrad.train.accept import Acceptance, Decision, decide
 from wordgrad.train.evaluate import Task
 from wordgrad.train.events import Decided, Ending, Event, Observer, Phase, Step
@@ -94,9 +95,12 @@ class Job:
     @property
     def search_rows(self) -> int:
         """Program runs of the search, at most."""
-        plan, texts = self.plan, 1 + self.plan.candidates
-        raced = plan.steps * texts + (plan.most_steps - plan.steps) * (1 + plan.compressions)
-        return plan.steps * plan.batch + raced * len(self.division.selection)
+        plan, rows = self.plan, len(self.division.selection)
+        most = plan.steps * (plan.batch + most_scores(1 + plan.candidates, rows))
+        if plan.compressions:
+            # The present text may leave after one block, and is scored on all rows in the end.
+            most += most_scores(1 + plan.compressions, rows) + rows - block_of(rows)
+        return most
 
     @property
     def final_rows(self) -> int:
