@@ -115,9 +115,9 @@ def likely_gain(pairs: Pairs, found: Claim) -> float:
 
     Only a large difference is a proof, so one that was proved is more often one of the lucky ones. This is the true
     difference that would lead to the one that was found on average, were only proofs looked at; at least `found.low`.
-    Binary scores: by the binomial distribution of the rows that the candidate wins, of those that differ; where it wins
-    all of them, it is the difference. Others: by normal approximations. Where the true gain is so small that a proof is
-    rare, it is still too large.
+    Binary scores: by the binomial distribution of the rows that the candidate wins, of those that differ, or of all
+    where it loses none. Others: by normal approximations. Where the true gain is so small that a proof is rare, it is
+    still too large.
 
     Args:
         pairs: What was claimed on.
@@ -130,9 +130,9 @@ def likely_gain(pairs: Pairs, found: Claim) -> float:
     gains = pairs.differences
     if not found.proved or not any(gains):
         return found.difference
-    proved = _proved_signs(found) if pairs.binary else _proved_means(gains, found.alpha)
+    proved = _proved_wins(found) if pairs.binary else _proved_means(gains, found.alpha)
     mean = math.fsum(gains) / len(gains)
-    low, high = max(found.low / pairs.width, 0.0), mean
+    low, high = min(max(found.low / pairs.width, 0.0), mean), mean
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         more = round(proved(middle) - mean, 9)  # nothing, where it takes all rows that differ to prove anything
@@ -140,16 +140,21 @@ def likely_gain(pairs: Pairs, found: Claim) -> float:
     return high * pairs.width
 
 
-def _proved_signs(found: Claim) -> Callable[[float], float]:
-    """The mean difference of proofs by sign, by the true difference; as many rows differ as did."""
-    n, differ = found.n, found.differ
-    wins = range(heads_needed(differ, found.alpha), differ + 1)
+def _proved_wins(found: Claim) -> Callable[[float], float]:
+    """The mean difference of proofs by the number of wins, by the true difference."""
+    n = found.n
+    if found.worse:  # of the rows that differ, as many as did: one that is not won is lost
+        rows, least, loss = found.differ, heads_needed(found.differ, found.alpha), 1
+    else:  # of all rows, where none is lost
+        rows, least, loss = n, math.ceil(-math.log2(found.alpha)), 0
+    wins = range(least, rows + 1)
 
     def proved(true: float) -> float:
-        share = min((1 + true * n / differ) / 2, 1.0)  # rounding
-        chances = [chance_of(differ, each, share) for each in wins]
-        better = math.fsum(map(operator.mul, wins, chances)) / math.fsum(chances)
-        return (2 * better - differ) / n
+        share = min((true * n / rows + loss) / (1 + loss), 1.0)  # rounding
+        chances = [chance_of(rows, each, share) for each in wins]
+        total = math.fsum(chances)
+        won = math.fsum(map(operator.mul, wins, chances)) / total if total else least
+        return (won - loss * (rows - won)) / n
 
     return proved
 
@@ -158,7 +163,7 @@ def _proved_means(gains: Sequence[float], alpha: float) -> Callable[[float], flo
     """The mean difference of proofs by these gains' size, by the true difference."""
     n, squares, mean = len(gains), math.fsum(each * each for each in gains), math.fsum(gains) / len(gains)
     normal = NormalDist()
-    least = normal.inv_cdf(1 - alpha) * math.sqrt(squares) / n  # from here on it is a proof
+    least = -normal.inv_cdf(alpha) * math.sqrt(squares) / n  # from here on it is a proof
     error = math.sqrt(max(squares / n - mean * mean, 0.0) / n)
 
     def proved(true: float) -> float:
@@ -236,5 +241,5 @@ def _wald(gains: Sequence[float], alpha: float) -> tuple[float, float]:
     n = len(gains) + 2
     mean = math.fsum(gains) / n
     variance = (math.fsum(each * each for each in gains) + 1) / n - mean * mean
-    half = NormalDist().inv_cdf(1 - alpha) * math.sqrt(variance / n)
+    half = -NormalDist().inv_cdf(alpha) * math.sqrt(variance / n)
     return mean - half, mean + half

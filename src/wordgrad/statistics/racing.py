@@ -13,7 +13,7 @@ from wordgrad.statistics.pairs import check_bounds, check_score
 _LEAST_BLOCK = 8
 _LEAST_LEFT = 2
 _WIDTH = 1.5
-"""In the k-th block at most this share over k of the entrants runs: of ten blocks' scores about two fifths at most."""
+"""Over k: the share of the entrants that run in the k-th block at most; about two fifths of the scores of ten blocks."""
 
 
 def block_of(rows: int) -> int:
@@ -70,9 +70,10 @@ class Race:
     ```
 
     After each block an entrant leaves when it is unlikely to be more than `margin` better than the leader. So the race
-    ends early both where one is far ahead and where all are alike. However alike they are, the last of them leave as
-    well: at most 1.5 / k of the entrants, and two at least, run in the k-th block, so what a race may take is bounded.
-    With ties the earlier entrant leads: give the start first, and it stays where nothing is better.
+    ends early both where one is far ahead and where all score the same. Where they are only as good as each other, the
+    last of them leave as well: at most 1.5 / k of the entrants, and two at least, run on the k-th tenth of the rows
+    (`block_of`), so what a race may take is bounded. With ties the earlier entrant leads: give the start first, and it
+    stays where nothing is better.
 
     A row's mean among those in the race is taken off its scores first: who could not be judged on a hard row must not
     gain by it. Who was judged on less than half as many rows as another does not lead, unless it is the incumbent.
@@ -104,7 +105,6 @@ class Race:
     _order: list[int] = field(init=False)
     _in_race: list[int] = field(init=False)
     _scores: list[list[float | None]] = field(init=False)
-    _size: int = field(init=False)
     _asked: Heat | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -113,7 +113,6 @@ class Race:
         if not 0 <= self.incumbent < self.entrants:
             raise UsageError(f"incumbent={self.incumbent!r} is no place among {self.entrants} entrants")
         check_bounds(self.bounds)
-        self._size = block_of(self.rows) if self.block is None else self.block
         self._order = list(range(self.rows))
         self.rng.shuffle(self._order)
         self._in_race = list(range(self.entrants))
@@ -123,7 +122,8 @@ class Race:
         """What to score next; the same until `tell()`. None when the race is over."""
         done = len(self._scores[self._in_race[0]])
         if self._asked is None and len(self._in_race) > 1 and done < self.rows:
-            self._asked = Heat(entrants=tuple(self._in_race), rows=tuple(self._order[done : done + self._size]))
+            size = block_of(self.rows) if self.block is None else self.block
+            self._asked = Heat(entrants=tuple(self._in_race), rows=tuple(self._order[done : done + size]))
         return self._asked
 
     def tell(self, scores: Sequence[Sequence[float | None]]) -> None:
@@ -192,7 +192,7 @@ class Race:
         leader = self._leader(centred)
         left = [each for each in self._in_race if each != leader and self._may_win(centred[each], centred[leader])]
         left.sort(key=lambda entrant: (-_mean(centred[entrant]), entrant))
-        following = math.ceil(len(centred[leader]) / self._size) + 1
+        following = len(centred[leader]) // block_of(self.rows) + 1
         self._in_race = sorted([leader, *left][: _most_in(following, self.entrants)])
 
     def _may_win(self, entrant: Sequence[float | None], leader: Sequence[float | None]) -> bool:
@@ -200,7 +200,7 @@ class Race:
         both = zip(entrant, leader, strict=True)
         gains = [mine - best for mine, best in both if mine is not None and best is not None]
         # Two made-up rows, one for each side: eight rows alike do not mean that all rows are. Without any row that both
-        # were judged on, these alone keep an entrant in: an outage says nothing of it.
+        # were judged on, these alone speak for an entrant: an outage says nothing against it.
         n = len(gains) + 2
         mean = math.fsum(gains) / n
         variance = (math.fsum(each * each for each in gains) + 1) / n - mean * mean
