@@ -75,7 +75,7 @@ The start is kept then, and the run says how many more rows, on which the two te
 **The test.** For scores of right or wrong: McNemar's exact test, one-sided, on the rows where the two differ.
 For graded scores: the signs of the differences are flipped, in every way or in 9,999 random ways.
 For graded scores it is exact where the two texts are interchangeable; where they are equal on average only, and few
-large losses stand against many small gains, it needs many rows, as a t test does.
+large losses stand against many small gains, it needs many rows, as a t test does; so does what is sure of the gain.
 Rows must be independent: rows of one customer or conversation go to one side together, and count as one, by their mean.
 
 **How likely is it better?** `chance_better()` is a posterior from a uniform prior: for scores of right or wrong it is the

@@ -260,6 +260,16 @@ def test_the_graded_interval_holds_the_truth() -> None:
     assert 0.9 <= below / runs <= 0.99
 
 
+@pytest.mark.parametrize(("n", "most"), [(6, 0.05), (10, 0.05), (40, 0.1)])
+def test_few_rows_that_are_alike_are_not_all_rows(n: int, most: float) -> None:
+    """Nine of ten rows gain 0.3, the tenth loses 0.6: where no loss was met, more is not sure than is true."""
+    of, runs = rng(n), 120
+    gains = [of.choices([0.3, -0.6], [0.9, 0.1], k=n) for _ in range(runs)]
+    lows = [claim(paired([0.6] * n, [0.6 + each for each in row]), rng=of).low for row in gains]
+
+    assert sum(low > 0.21 for low in lows) / runs <= most
+
+
 def test_equal_texts_are_rarely_called_better() -> None:
     """A graded null, 30 rows: in at most alpha of claims."""
     of, false = rng(), 0

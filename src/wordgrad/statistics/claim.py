@@ -17,6 +17,8 @@ from wordgrad.statistics.pairs import Pairs, checked_share
 _DRAWS = 9_999
 _HALVINGS = 40
 _NEVER = 1e-300
+_TINY = 1e-9
+"""The least difference of two scores, as a share of their width."""
 _MOST_ENUMERATED = 13  # rows that differ: 8,192 ways to flip their signs
 
 
@@ -208,7 +210,8 @@ def _flipped(gains: Sequence[float], alpha: float, rng: random.Random) -> _Found
     """The test by flipped signs, and its interval: p <= alpha exactly where low > 0.
 
     Flipping a subset's signs gives a sum as large as the one that was found where the subset's own sum is at most 0.
-    The means of the same subsets, in order, bound the difference.
+    The means of the same subsets, in order, bound the difference. Few rows may all be alike, and the means with them: so
+    the normal interval is kept as well, as far as it does not deny what the test does not.
     """
     units = [round(each * 10**9) for each in gains]  # whole: sums that are equal must compare as equal
     moved = [each for each in units if each]
@@ -226,20 +229,21 @@ def _flipped(gains: Sequence[float], alpha: float, rng: random.Random) -> _Found
     count = 1 + len(sums)  # the empty one is what was found
     p = (1 + sum(each <= 0 for each, _ in sums)) / count
     place = math.floor(alpha * count)
+    low, high = _wald(gains, alpha)
     if place < 1:  # so few rows differ that nothing could be proved: neither end may deny 0
-        low, high = _wald(gains, alpha)
         return _Found(p, min(low, 0.0), max(high, 0.0))
     # Rows without a difference belong to a subset or not, as the others do: they change its mean, never its sign.
     means = sorted(each / max(size + rng.getrandbits(same).bit_count(), 1) / 10**9 for each, size in sums)
-    return _Found(p, means[place - 1], means[-place])
+    return _Found(p, min(means[place - 1], max(low, _TINY)), max(means[-place], min(high, -_TINY)))
 
 
 def _wald(gains: Sequence[float], alpha: float) -> tuple[float, float]:
-    """The normal interval with two made-up rows, half a gain and half a loss of the whole width on each."""
+    """The normal interval with two made-up rows, half a gain and half a loss of usual size on each; 1 before any."""
     if not gains:
         return -1.0, 1.0
-    n = len(gains) + 2
+    n, squares = len(gains) + 2, math.fsum(each * each for each in gains)
+    usual = squares / sum(map(bool, gains)) if squares else 1.0
     mean = math.fsum(gains) / n
-    variance = (math.fsum(each * each for each in gains) + 1) / n - mean * mean
+    variance = (squares + usual) / n - mean * mean
     half = -NormalDist().inv_cdf(alpha) * math.sqrt(variance / n)
     return mean - half, mean + half

@@ -31,8 +31,12 @@ class Effect(NamedTuple):
 class Raced(NamedTuple):
     """How a race ended."""
 
-    rows: float
-    """On which each text was scored, on average."""
+    scores: int
+    """That it took."""
+    present: int
+    """Rows on which the present text was scored."""
+    leader: int
+    """Rows on which the text that leads was."""
     won: bool
     """Whether a rewrite leads."""
     wrong: float
@@ -64,7 +68,9 @@ class Rewriting:
         while (heat := race.heat()) is not None:
             race.tell([[float(texts[entrant][row]) for row in heat.rows] for entrant in heat.entrants])
         mends, breaks = rates[race.winner]
-        return Raced(race.calls / len(texts), race.winner > 0, wrong * (1 - mends) + (1 - wrong) * breaks)
+        seen = [each.rows for each in race.standings]
+        left = wrong * (1 - mends) + (1 - wrong) * breaks
+        return Raced(race.calls, seen[0], seen[race.winner], race.winner > 0, left)
 
     def _rates(self, rng: random.Random) -> tuple[float, float]:
         """What one rewrite mends and breaks: by one of those tried, with the averages as a prior."""

@@ -13,7 +13,7 @@ from wordgrad.statistics.pairs import check_bounds, check_score
 _LEAST_BLOCK = 8
 _LEAST_LEFT = 2
 _WIDTH = 1.5
-"""Over k: the share of the entrants that run in the k-th block at most; about two fifths of the scores of ten blocks."""
+"""Over k: the share of the entrants that run in the k-th block at most; of ten blocks' scores two fifths or so."""
 
 
 def block_of(rows: int) -> int:

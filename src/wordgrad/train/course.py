@@ -115,10 +115,13 @@ class _Run:
     def compress(self) -> None:
         """Race shorter texts; the shortest of the best and the present one are compared on all rows."""
         raced = self.race(self.job.plan.compressions)
-        rest = len(self.job.division.selection) - raced.rows
-        self.course.met += rest
-        self.course.rewritten += rest
-        self.course.raced += 2 * rest
+        if not raced.won:
+            return
+        rows = len(self.job.division.selection)
+        shorter, present = rows - raced.leader, rows - raced.present
+        self.course.met += present
+        self.course.rewritten += shorter
+        self.course.raced += shorter + present
 
     def race(self, rewrites: int) -> Raced:
         """Race as many of the rewrites as can be used."""
@@ -127,11 +130,11 @@ class _Run:
         raced = self.rewriting.raced(self.rng, rewrites=rivals, rows=rows, wrong=self.wrong, margin=margin)
         self.course.rewrites += rewrites
         # What earlier races scored of the present text is there.
-        met = raced.rows * (1 - self.seen / rows)
-        self.seen = raced.rows if raced.won else self.seen + met
+        met = raced.present * (1 - self.seen / rows)
+        self.seen = raced.leader if raced.won else self.seen + met
         self.course.met += met
-        self.course.rewritten += rivals * raced.rows
-        self.course.raced += (1 + rivals) * raced.rows
+        self.course.rewritten += raced.scores - raced.present
+        self.course.raced += raced.scores
         self.changed |= raced.won
         self.wrong = raced.wrong
         return raced
