@@ -32,7 +32,7 @@ from typing import Any
 
 import wordgrad as wg
 from wordgrad.compose.preflight import preflighted
-from wordgrad.core.backward import Trace
+from wordgrad.core.walk import Trace
 from wordgrad.data.rows import Row
 from wordgrad.optim.one_shot import OneShotRewrite
 from wordgrad.statistics.claim import Claim, claim

@@ -13,9 +13,9 @@ import pytest
 
 import wordgrad as wg
 from engines import Model, prompt, texts, verdicts
-from wordgrad.core.backward import Strategy
 from wordgrad.core.function import Feedback, Node
 from wordgrad.core.value import Result
+from wordgrad.core.walk import Strategy
 from wordgrad.engines import defaults
 from wordgrad.types import Capabilities, Finish, Purpose, Request
 

@@ -17,6 +17,7 @@ from wordgrad.errors import StoreError, UsageError
 from wordgrad.store import runs
 from wordgrad.store.database import MEMORY, Database
 from wordgrad.store.ledger import RunLedger, Totals
+from wordgrad.store.results import Results
 from wordgrad.types import JSON, Engine, Index, RunContext
 
 
@@ -67,6 +68,7 @@ class Run:
                 self.id, self.seed = row.id, row.seed
             self.secret = runs.secret_of(self._database, self.id)
             self._ledger = RunLedger(self._database, self.id, cache=cache)
+            self._results = Results(self._database, self.id, cache=cache)
             self._meter = _meter(self.budget, self._ledger)
             if resume is not None:
                 self.note("status", {"status": "running"})
@@ -125,11 +127,11 @@ class Run:
 
     async def recall(self, *, index: Index, name: str, source: str, inputs: str) -> tuple[JSON] | None:
         """The recorded result of an impure function; see `RunContext`."""
-        return await self._ledger.recall(index=index, name=name, source=source, inputs=inputs)
+        return await self._results.recall(index=index, name=name, source=source, inputs=inputs)
 
     async def record(self, *, index: Index, name: str, source: str, inputs: str, value: JSON) -> None:
         """Keep the result of an impure function; see `RunContext`."""
-        await self._ledger.record(index=index, name=name, source=source, inputs=inputs, value=value)
+        await self._results.record(index=index, name=name, source=source, inputs=inputs, value=value)
 
     # ---- what its owner asks
 

@@ -15,9 +15,9 @@ from wordgrad.dispatch import Pending
 from wordgrad.errors import UsageError
 
 if TYPE_CHECKING:
-    from wordgrad.core.backward import Strategy
     from wordgrad.core.function import Node
     from wordgrad.core.graph import Step
+    from wordgrad.core.walk import Strategy
 
 _WORDS_SHOWN = 8
 _CHARS_SHOWN = 80

@@ -9,12 +9,12 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from wordgrad import context, dispatch, prompts
-from wordgrad.core.backward import Trace
 from wordgrad.core.function import Context, Feedback, Node
 from wordgrad.core.gradient import Gradient
 from wordgrad.core.text import merged
 from wordgrad.core.value import text_form
 from wordgrad.core.variable import Variable
+from wordgrad.core.walk import Trace
 from wordgrad.engines.defaults import resolve
 from wordgrad.engines.stack import wrapped
 from wordgrad.errors import UnreadableReply

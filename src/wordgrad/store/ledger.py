@@ -1,11 +1,11 @@
-"""One run's rows, written as they happen and read when it is resumed."""
+"""One run's engine calls and events, written as they happen and read when it is resumed."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from wordgrad import dispatch
 from wordgrad.engines.key import body
-from wordgrad.errors import BudgetExceeded, EngineError, StoreError
+from wordgrad.errors import BudgetExceeded, EngineError
 from wordgrad.store.database import Database, keep, kept
 from wordgrad.store.runs import add_event, events, forget_places
 from wordgrad.types import JSON, Completion, Engine, Index, PlaceRow, Request, Usage
@@ -37,14 +37,6 @@ class Totals:
     """The time between an interruption and its resumption left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Recorded:
-    name: str
-    source: str
-    inputs: str
-    value: JSON
-
-
 class RunLedger:
     """Implements `wordgrad.types.Ledger` on a `Database`.
 
@@ -66,9 +58,6 @@ class RunLedger:
         self._earlier: dict[str, deque[tuple[int, EngineError]]] = defaultdict(deque)
         self._last: dict[str, int] = {}
         """Each key's last attempt that a place of this session can have seen the end of."""
-        self._results: dict[str, _Recorded] = {}
-        self._samples: Counter[tuple[str, ...]] = Counter()
-        """How often the same call was made, as far as its results may be those of other runs."""
         self._broken: BaseException | None = None
         """Why the first change that failed did."""
         self._started = time.monotonic() - self._load()
@@ -94,12 +83,6 @@ class RunLedger:
                 error = _error(each["error"])
                 assert isinstance(error, EngineError), "what an engine raised"
                 self._earlier[key].append((attempt, error))
-        for each in self._database.read(
-            "SELECT r.*, t.body FROM results r JOIN texts t ON t.hash = r.value WHERE r.run = ?", self.run
-        ):
-            value = json.loads(kept(each["body"]))
-            self._results[each["place"]] = _Recorded(each["name"], each["source"], each["inputs"], value)
-            self._samples[each["name"], each["source"], each["inputs"]] += 1
         return seconds
 
     def seconds(self) -> float:
@@ -199,7 +182,7 @@ class RunLedger:
 
     async def placed(self, index: Index, call: int, row: PlaceRow) -> None:
         said = None if row.error is None else _said(row.error)
-        values = (self.run, _place(index), call, row.key, self._last.get(row.key), said)
+        values = (self.run, place_of(index), call, row.key, self._last.get(row.key), said)
 
         def change(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT INTO places VALUES (?, ?, ?, ?, ?, ?)", values)
@@ -268,62 +251,6 @@ class RunLedger:
         committed.add_done_callback(ended)
         return committed
 
-    # ---- results of user code
-
-    async def recall(self, *, index: Index, name: str, source: str, inputs: str) -> tuple[JSON] | None:
-        """See `RunContext.recall`."""
-        found = self._results.get(_place(index))
-        if found is None:
-            return await self._shared_result(index=index, name=name, source=source, inputs=inputs)
-        for what, recorded, now in (
-            ("another function", found.name, name),
-            ("another source", found.source, source),
-            ("other inputs", found.inputs, inputs),
-        ):
-            if recorded != now:
-                raise StoreError(
-                    f"run {self.run}: the program changed: the call {_place(index)!r} of {name} was recorded with "
-                    f"{what} ({recorded[:40]!r}, now {now[:40]!r}). Resume it with the program that made it, "
-                    "or start a new run"
-                )
-        return (found.value,)
-
-    async def _shared_result(self, *, index: Index, **content: str) -> tuple[JSON] | None:
-        """What the latest other run got of the same call; of several such calls the n-th has what the n-th had."""
-        if not self._cache:
-            return None
-        asked = tuple(content[name] for name in ("name", "source", "inputs"))
-        found = self._database.read(
-            "SELECT t.body FROM results r JOIN texts t ON t.hash = r.value "
-            "WHERE r.name = ?1 AND r.source = ?2 AND r.inputs = ?3 AND r.run = "
-            "(SELECT o.run FROM results o JOIN runs ON runs.id = o.run "
-            "WHERE o.name = ?1 AND o.source = ?2 AND o.inputs = ?3 AND o.run != ?4 ORDER BY started_at DESC LIMIT 1) "
-            "ORDER BY r.place LIMIT 1 OFFSET ?5",
-            *asked,
-            self.run,
-            self._samples[asked],
-        )
-        self._samples[asked] += 1
-        if not found:
-            return None
-        value = json.loads(kept(found[0]["body"]))
-        await self.record(index=index, **content, value=value)
-        return (value,)
-
-    async def record(self, *, index: Index, name: str, source: str, inputs: str, value: JSON) -> None:
-        """See `RunContext.record`."""
-        place = _place(index)
-        text = json.dumps(value)
-
-        def change(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?)",
-                (self.run, place, name, source, inputs, keep(connection, text)),
-            )
-
-        await dispatch.arrived(self._database.write(change))
-        self._results[place] = _Recorded(name, source, inputs, value)
-
     # ---- totals
 
     def totals(self) -> Totals:
@@ -352,7 +279,8 @@ def _encodable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _place(index: Index) -> str:
+def place_of(index: Index) -> str:
+    """A call's index as the store writes it."""
     return ".".join(map(str, index))
 
 

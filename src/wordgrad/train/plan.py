@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
-from wordgrad.core.backward import Strategy
+from wordgrad.core.walk import Strategy
 from wordgrad.engines.defaults import resolve
 from wordgrad.errors import UsageError
 from wordgrad.functions.strategies import per_node
@@ -32,10 +33,15 @@ class Plan:
     """Rewrites at the end that say in fewer words what grew in the search; one that does as well takes its place."""
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.candidates) < 1 or min(self.momentum, self.compressions) < 0:
+        for name, least in (("steps", 1), ("batch", 1), ("candidates", 1), ("momentum", 0), ("compressions", 0)):
+            value = getattr(self, name)
+            # numpy's whole numbers too, of a sweep; True would pass for 1.
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+                raise UsageError(f"{name}={value!r}: a plan needs a whole number, {least} or more")
+        if isinstance(self.strategy, type) or not callable(getattr(self.strategy, "propagate", None)):
             raise UsageError(
-                f"steps={self.steps!r}, batch={self.batch!r}, candidates={self.candidates!r}: needed are >= 1; "
-                f"momentum={self.momentum!r}, compressions={self.compressions!r}: >= 0"
+                f"strategy={self.strategy!r} is no strategy: give wg.per_node, wg.per_edge or wg.fused, or an object "
+                "with propagate(trace)"
             )
 
     @property
