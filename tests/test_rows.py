@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import sys
 from pathlib import Path
@@ -43,6 +44,32 @@ def test_csv_rows_have_their_first_lines(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_missing_in_jsonl_is_none(tmp_path: Path) -> None:
+    """NaN, which Python writes and JSON has not, is None as in a table, in lists and objects too."""
+    path = written(tmp_path, "a.jsonl", '{"q": NaN, "n": [1.5, NaN], "of": {"share": NaN}}\n')
+
+    assert found(path) == [({"q": None, "n": [1.5, None], "of": {"share": None}}, "a.jsonl:1")]
+
+
+@pytest.mark.parametrize("ending", ["x\n", ""])
+def test_a_cell_may_hold_a_document(tmp_path: Path, ending: str) -> None:
+    """Longer than Python's csv module reads by itself; its limit, which is the process's, is given back."""
+    document, before = "word " * 40_000, csv.field_size_limit()
+    path = written(tmp_path, "a.csv", f"q,a\n{document},{ending}")
+
+    assert found(path) == [({"q": document, "a": ending.strip()}, "a.csv:2")]
+    assert csv.field_size_limit() == before
+
+
+def test_a_broken_csv_file_gives_the_limit_back(tmp_path: Path) -> None:
+    """Nothing that is read afterwards is read otherwise."""
+    before = csv.field_size_limit()
+
+    with pytest.raises(UsageError, match=r"a\.csv:2: unexpected end of data"):
+        read(written(tmp_path, "a.csv", 'q\n"' + "x" * 200_000))
+    assert csv.field_size_limit() == before
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path, name: str) -> None:
     """Files that Windows programs saved read as any other."""
@@ -72,6 +99,10 @@ def test_line_separators_in_csv_are_text(tmp_path: Path, sign: str) -> None:
     [
         ("a.jsonl", '{"q": 1}\n{"q": \n', r"a\.jsonl:2: no JSON: Expecting value at column 7"),
         ("a.jsonl", '{"q": 1}\n[1]\n', r"a\.jsonl:2: a row is a JSON object, not list"),
+        ("a.jsonl", '{"q": 1}\n{"q": ' + "[" * 99_999 + "]" * 99_999 + "}", r"a\.jsonl:2: .* it is nested too deep"),
+        ("a.jsonl", '{"q": 1}\n{"q": ' + "7" * 5_000 + "}", r"a\.jsonl:2: the row cannot be read: .* 5000 digits"),
+        ("a.jsonl", '{"q": 1}\n{"q": Infinity}\n', r"a\.jsonl:2: column 'q' holds inf, which has no JSON form"),
+        ("a.jsonl", '{"q": [-1e999]}\n', r"a\.jsonl:1: column 'q' holds -inf, which has no JSON form"),
         ("a.jsonl", "\n\n", r"a\.jsonl: the file has no rows"),
         ("a.csv", "", r"a\.csv: the file has no rows"),
         ("a.csv", "q,a\n", r"a\.csv: the file has no rows"),

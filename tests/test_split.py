@@ -204,6 +204,9 @@ def test_a_number_and_its_text_are_one(column: str | None) -> None:
     ("examples", "options", "words"),
     [
         (numbered(9), {"train": 0.5, "validation": 0.5, "test": 0.5}, "give shares above 0 that add up to 1"),
+        (numbered(9), {"train": "0.3"}, "train='0.3', .*: give shares above 0 that add up to 1"),
+        (numbered(9), {"test": None}, "test=None: give shares above 0 that add up to 1"),
+        (numbered(9), {"train": float("nan")}, "train=nan, .*: give shares above 0 that add up to 1"),
         (numbered(9), {"train": 0.0, "validation": 0.5, "test": 0.5}, "give shares above 0 that add up to 1"),
         (numbered(2), {}, "^2 examples leave nothing for (train|test): add examples$"),
         (numbered(90, 2), {"by": "customer"}, "90 examples in 2 groups leave nothing for .*, or choose smaller groups"),

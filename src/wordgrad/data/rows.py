@@ -7,7 +7,9 @@ import datetime as dt
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any, Self
 
 from wordgrad.errors import UsageError
 from wordgrad.types import JSON
+
+_limiting = threading.Lock()  # two readers at once would give each other's limit back
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +63,7 @@ def read(path: Path) -> list[Row]:
     Raises:
         UsageError: The file is missing, of another kind, empty, or broken; the message names the line.
     """
-    readers: dict[str, Callable[[Path], Iterator[Row]]] = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
+    readers: dict[str, Callable[[Path], Iterable[Row]]] = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
     if path.suffix not in readers:
         raise UsageError(f"{path}: rows are read from .jsonl, .csv and .parquet files")
     rows = list(readers[path.suffix](path))
@@ -89,16 +93,40 @@ def _jsonl(path: Path) -> Iterator[Row]:
             continue
         try:
             columns = json.loads(line)
+            # What Python reads and JSON has not, NaN and Infinity, is as in a table.
+            row = Row.of(columns, f"{path.name}:{number}") if isinstance(columns, dict) else None
         except json.JSONDecodeError as error:
             raise UsageError(f"{path}:{number}: no JSON: {error.msg} at column {error.colno}") from error
-        if not isinstance(columns, dict):
+        except ValueError as error:  # a number of thousands of digits
+            raise UsageError(f"{path}:{number}: the row cannot be read: {error}") from error
+        except RecursionError as error:
+            raise UsageError(f"{path}:{number}: the row cannot be read: it is nested too deep") from error
+        if row is None:
             raise UsageError(f"{path}:{number}: a row is a JSON object, not {type(columns).__name__}")
-        yield Row(columns, f"{path.name}:{number}")
+        yield row
 
 
-def _csv(path: Path) -> Iterator[Row]:
+def _csv(path: Path) -> list[Row]:
+    content = text(path)
+    with _long_cells(len(content)):
+        return list(_cells(content, path))
+
+
+@contextmanager
+def _long_cells(limit: int) -> Generator[None]:
+    """Let csv read cells of so many characters: a document may be one, and the limit is the whole process's."""
+    with _limiting:
+        before = csv.field_size_limit()
+        csv.field_size_limit(max(before, limit))
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
+
+
+def _cells(content: str, path: Path) -> Iterator[Row]:
     # Not splitlines(): a cell may hold a line separator that is none to a csv file.
-    reader = csv.reader(io.StringIO(text(path)), strict=True)
+    reader = csv.reader(io.StringIO(content), strict=True)
     try:
         names = next(reader, [])
         if len(set(names)) < len(names):

@@ -117,7 +117,13 @@ def split(
             shows where.
     """
     shares = {"train": train, "validation": validation, "test": test}
-    if min(train, validation) <= 0 or test < 0 or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
+    numbers = all(isinstance(each, int | float) for each in shares.values())
+    if (
+        not numbers
+        or min(train, validation) <= 0
+        or test < 0
+        or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6)
+    ):
         raise UsageError(f"{train=}, {validation=}, {test=}: give shares above 0 that add up to 1; test may be 0")
     rows = read(examples)
     groups = _grouped(rows, None if by is None else lambda row: unit(row, by))
