@@ -203,6 +203,7 @@ def test_no_judge_is_an_error_of_the_call() -> None:
         ((0, " "), 0.0, "Judged by the right city, the output scored 0; 1 is needed. The expected output is: Paris"),
         ((False, "No."), 0.0, "No."),
         (wg.Score(value=0.5, feedback="Nearly."), 0.5, "Nearly."),
+        (wg.Score(np.float32(0.25), "Nearly."), 0.25, "Nearly."),  # type: ignore[arg-type]
     ],
 )
 def test_what_a_metric_may_return(returned: object, score: float, words: str) -> None:
@@ -220,6 +221,28 @@ def test_what_a_metric_may_return(returned: object, score: float, words: str) ->
 def test_what_a_metric_must_not_return(returned: object) -> None:
     """What is no score is an error that names the metric and says what to return."""
     with pytest.raises(wg.NodeError, match=r"the metric '<lambda>' returned .*: return a number, a bool, a Score"):
+        metric(lambda output, target: returned)("Lyon").value  # noqa: B018 - reading is the act
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        wg.Score("abc"),  # type: ignore[arg-type]
+        wg.Score("0.5"),  # type: ignore[arg-type]
+        wg.Score(np.ones(2)),  # type: ignore[arg-type]
+        wg.Score(10**400),
+        wg.Score(0.5, None),  # type: ignore[arg-type]
+        wg.Score(None, 3),  # type: ignore[arg-type]
+        wg.Score(0.5, notes=None),  # type: ignore[arg-type]
+        wg.Score(0.5, notes={"the answer": None}),  # type: ignore[dict-item]
+        wg.Score(0.5, tags=["a"]),  # type: ignore[arg-type]
+    ],
+)
+def test_a_score_must_be_well_formed(returned: wg.Score) -> None:
+    """The error names the metric, shows the score, and says what each part of one is."""
+    with pytest.raises(
+        wg.NodeError, match=r"(?s)the metric '<lambda>' returned Score\(.*\): give a Score a number, or None where"
+    ):
         metric(lambda output, target: returned)("Lyon").value  # noqa: B018 - reading is the act
 
 

@@ -240,6 +240,19 @@ def test_reports_say_what_the_sealed_rows_prove(tmp_path: Path, less_is_better: 
         assert "smaller gains too" not in text
 
 
+def test_a_mean_of_nothing_wrong_is_zero(tmp_path: Path) -> None:
+    """Where less is better, the best mean has no sign."""
+
+    def wrong(output: str, target: str) -> float:
+        return float(output != target)
+
+    reports = saved(trained(Pupil(), wg.MetricLoss(wrong, higher_is_better=False)), tmp_path)
+
+    for text in reports:
+        assert "-0.0%" not in text
+        assert " 0.0%" in text
+
+
 def test_graded_scores_prove_smaller_gains_too(tmp_path: Path) -> None:
     """What is said of them is of rows that pass or fail."""
 

@@ -97,10 +97,11 @@ def decided(decision: Decision, scale: Scale) -> dict[str, object]:
 
 def _claimed(found: Claim, scale: Scale) -> dict[str, object]:
     sign = 1 if scale.higher_is_better else -1
+    # + 0.0: without it the mean of a metric where 0 is best would be shown as -0.0%.
     return {
         "n": found.n,
-        "start": None if found.start is None else sign * found.start,
-        "candidate": None if found.candidate is None else sign * found.candidate,
+        "start": None if found.start is None else sign * found.start + 0.0,
+        "candidate": None if found.candidate is None else sign * found.candidate + 0.0,
         "difference": found.difference,
         "low": found.low,
         "high": found.high,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, SupportsFloat, TypeAlias
 
@@ -97,17 +98,29 @@ class MetricLoss(Loss):
 
     def _score(self, given: object) -> Score:
         if isinstance(given, Score):
-            return given
+            return self._checked(given)
         value, words = given, ""
         if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], str):  # noqa: PLR2004 - a pair
             value, words = given
             if value is None:
                 return Score(value=None, feedback=words)
         if isinstance(value, SupportsFloat) and not isinstance(value, str):  # numpy's numbers and bools, too
-            with suppress(TypeError, ValueError):
+            with suppress(TypeError, ValueError, OverflowError):
                 return Score(value=float(value), feedback=words)
         raise UsageError(
             f"the metric {self.name!r} returned {given!r}: return a number, a bool, a Score, or (number, feedback)"
+        )
+
+    def _checked(self, score: Score) -> Score:
+        texts = isinstance(score.feedback, str) and _of_texts(score.notes) and isinstance(score.tags, Mapping)
+        if texts and score.value is None:
+            return score
+        if texts and isinstance(score.value, SupportsFloat) and not isinstance(score.value, str):
+            with suppress(TypeError, ValueError, OverflowError):
+                return replace(score, value=float(score.value))
+        raise UsageError(
+            f"the metric {self.name!r} returned {score!r}: give a Score a number, or None where it could not judge; "
+            'feedback that is a text, "" for none; and notes and tags that are dicts of texts'
         )
 
     def _words(self, score: float, case: Case) -> str:
@@ -115,6 +128,10 @@ class MetricLoss(Loss):
         wanted = "" if case.target is None else f" The expected output is: {text_form(case.target)}"
         cut = " The output was cut off at its length limit." if case.finish == "length" else ""
         return f"Judged by {self.objective}, the output scored {score:g}; {self.scale.needed:g} is needed.{wanted}{cut}"
+
+
+def _of_texts(notes: object) -> bool:
+    return isinstance(notes, Mapping) and all(isinstance(each, str) for pair in notes.items() for each in pair)
 
 
 def _require_callable(fn: Metric) -> None:
