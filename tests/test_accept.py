@@ -282,13 +282,29 @@ def test_lenient_asks_for_no_number_of_rows() -> None:
     Acceptance(rule="lenient").require_cases(1)
 
 
-@pytest.mark.parametrize("options", [{"alpha": 0.0}, {"alpha": 1.0}, {"margin": -0.1}, {"margin": 1.0}])
-def test_an_acceptance_that_cannot_be_is_refused(options: dict[str, float]) -> None:
-    """The message has the name and the value."""
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"alpha": 0.0}, "must be more than 0 and less than 1"),
+        ({"alpha": 1.0}, "must be more than 0 and less than 1"),
+        ({"alpha": float("nan")}, "must be more than 0 and less than 1"),
+        ({"alpha": "0.05"}, "is no number: give one that is more than 0 and less than 1"),
+        ({"alpha": None}, "is no number: give one that is more than 0 and less than 1"),
+        ({"margin": -0.1}, "must be a number, at least 0 and less than 1"),
+        ({"margin": 1.0}, "must be a number, at least 0 and less than 1"),
+        ({"margin": float("nan")}, "must be a number, at least 0 and less than 1"),
+        ({"margin": "0.02"}, "must be a number, at least 0 and less than 1, as in 0.02"),
+        ({"rule": "Lenient"}, 'must be "strict" or "lenient"'),
+        ({"rule": ["strict"]}, 'must be "strict" or "lenient"'),
+    ],
+)
+def test_an_acceptance_that_cannot_be_is_refused(options: dict[str, Any], words: str) -> None:
+    """The message has the name and the value, and says what is allowed."""
     ((name, value),) = options.items()
 
-    with pytest.raises(wg.UsageError, match=f"{name}={value}"):
-        Acceptance(**options)  # type: ignore[arg-type]
+    with pytest.raises(wg.UsageError) as caught:
+        Acceptance(**options)
+    assert str(caught.value).startswith(f"{name}={value!r} {words}")
 
 
 def test_too_few_rows_are_told_before_anybody_is_asked(project: Project) -> None:

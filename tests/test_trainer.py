@@ -1237,18 +1237,85 @@ def test_programs_and_metrics_that_cannot_work_are_told() -> None:
         wg.Trainer(program, same)
     with pytest.raises(wg.UsageError, match="variables='prompt' is a str: give a Variable that requires a gradient"):
         wg.Trainer(program, same, variables={"prompt": START})  # type: ignore[dict-item]
-    with pytest.raises(wg.UsageError, match="budget=500: give a Budget, as in "):
-        trainer(engine)[1].fit(TRAIN, VALIDATION, budget=500)  # type: ignore[arg-type]
     with pytest.raises(wg.UsageError, match="str is a str: name a Module, or a function"):
         wg.Trainer("nothing", same)  # type: ignore[arg-type]
     with pytest.raises(wg.UsageError, match="metric is a TextLoss, which has no score: use JudgeLoss"):
         wg.Trainer(Chain(engine), wg.TextLoss("Judge.", engine))
     with pytest.raises(wg.UsageError, match=r"metric is a PairwiseLoss, .*: give a JudgeLoss, and target=None"):
         wg.Trainer(Chain(engine), wg.PairwiseLoss("Judge.", engine))
-    with pytest.raises(wg.UsageError, match="steps=0"):
-        wg.Plan(steps=0)
-    with pytest.raises(wg.UsageError, match="margin=-1"):
-        wg.Acceptance(margin=-1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words_"),
+    [
+        ({"plan": {"steps": 2}}, "plan={'steps': 2}: give a Plan, as in wg.Plan(steps=3)"),
+        (
+            {"acceptance": "lenient"},
+            """acceptance='lenient': give an Acceptance, as in wg.Acceptance(rule="lenient")""",
+        ),
+        ({"guardrails": [same]}, 'give a dict, as in {"short": …}, of guardrails as in wg.Guardrail(fn, margin=0.05)'),
+        ({"guardrails": {"s": same}}, "give a Guardrail, as in wg.Guardrail(fn, margin=0.05)"),
+        ({"guardrails": {"s": wg.MetricLoss(same)}}, "give a Guardrail, as in wg.Guardrail(fn, margin=0.05)"),
+        ({"known": wg.Known(output="A", passes=True)}, "give a list, as in [wg.Known(output=…, passes=True)]"),
+        (
+            {"known": [{"output": "A", "passes": True}]},
+            "known[0]={'output': 'A', 'passes': True}: give a Known, as in wg.Known(output=…, passes=True)",
+        ),
+    ],
+)
+def test_a_trainer_needs_what_it_names(options: dict[str, Any], words_: str) -> None:
+    """What was given in place of a plan, a rule, a guardrail or a known output is shown, and what to write."""
+    with pytest.raises(wg.UsageError, match=re.escape(words_)) as caught:
+        trainer(Pupil(), **options)
+    (name,) = options
+    assert str(caught.value).startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "words_"),
+    [
+        ("fit", {"budget": 500}, "budget=500: give a Budget, as in wg.Budget(calls=500)"),
+        ("fit", {"resume": 5}, "resume=5: give the id of a run"),
+        ("preflight", {"rows": "3"}, "rows='3': give a whole number, or None for all"),
+        ("preflight", {"rows": 1.5}, "rows=1.5: give a whole number, or None for all"),
+        ("preflight", {"rows": True}, "rows=True: give a whole number, or None for all"),
+        ("replay", {"run": 5, "store": "runs.db"}, "run=5: give the id of a run"),
+    ],
+)
+def test_arguments_of_another_kind_are_told(method: str, options: dict[str, Any], words_: str) -> None:
+    """Before anything is asked."""
+    engine = Pupil()
+    _, training = trainer(engine)
+
+    with pytest.raises(wg.UsageError, match=re.escape(words_)):
+        getattr(training, method)(TRAIN, VALIDATION, **options)
+    assert engine.history == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "words_"),
+    [
+        ({"steps": 0}, "steps=0: a plan needs a whole number, 1 or more"),
+        ({"steps": 1.5}, "steps=1.5: a plan needs a whole number, 1 or more"),
+        ({"batch": "8"}, "batch='8': a plan needs a whole number, 1 or more"),
+        ({"candidates": True}, "candidates=True: a plan needs a whole number, 1 or more"),
+        ({"momentum": -1}, "momentum=-1: a plan needs a whole number, 0 or more"),
+        ({"compressions": float("nan")}, "compressions=nan: a plan needs a whole number, 0 or more"),
+        ({"strategy": "fused"}, "strategy='fused' is no strategy: give wg.per_node, wg.per_edge or wg.fused"),
+        ({"strategy": type(wg.fused)}, "is no strategy: give wg.per_node, wg.per_edge or wg.fused, or an object with"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(options: dict[str, Any], words_: str) -> None:
+    """When it is made, not after the first calls."""
+    with pytest.raises(wg.UsageError, match=re.escape(words_)):
+        wg.Plan(**options)
+
+
+@pytest.mark.parametrize("margin", ["a", None, float("nan"), -1, 1.0])
+def test_a_guardrail_whose_margin_cannot_be_is_refused(margin: Any) -> None:
+    """It is a part of the metric's width."""
+    with pytest.raises(wg.UsageError, match=f"margin={margin!r} of a guardrail must be a number, at least 0 and less"):
+        wg.Guardrail(same, margin=margin)
 
 
 def test_a_result_is_plain(tmp_path: Path) -> None:

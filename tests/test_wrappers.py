@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -486,6 +487,22 @@ async def test_the_estimate_counts_all_that_is_sent(request_: Request) -> None:
         await budgeted.complete(request_)
 
     assert (await budgeted.complete(HELLO)).text == "well"
+
+
+@pytest.mark.parametrize("kind", ["calls", "tokens"])
+@pytest.mark.parametrize("limit", ["5", 1.5, float("nan"), True, -1])
+def test_a_limit_that_is_no_count_is_refused(kind: str, limit: Any) -> None:
+    """A call is never compared with what is no whole number: NaN would be no limit at all."""
+    with pytest.raises(wg.UsageError, match=f"^{kind}={limit!r}: a budget needs a whole number, as in {kind}=500, 0"):
+        wg.Budget(**{kind: limit})
+
+
+@pytest.mark.parametrize("kind", ["usd", "seconds"])
+@pytest.mark.parametrize("limit", ["5", float("nan"), float("inf"), True, -0.5])
+def test_a_limit_that_is_no_amount_is_refused(kind: str, limit: Any) -> None:
+    """Money and time may have fractions; no limit is said by None alone."""
+    with pytest.raises(wg.UsageError, match=f"^{kind}={limit!r}: a budget needs a number, as in {kind}=2.5, 0"):
+        wg.Budget(**{kind: limit})
 
 
 @pytest.mark.parametrize(("calls", "expected"), [(9, True), (10, False)])

@@ -52,7 +52,7 @@ class Allowance:
         tokens = self._rest("tokens", whole.tokens, rows)
         self.run.limit(
             Budget(
-                calls=None if whole.calls is None else whole.calls - math.ceil(rows * self._row("calls")),
+                calls=None if whole.calls is None else max(0, whole.calls - math.ceil(rows * self._row("calls"))),
                 tokens=None if tokens is None else math.floor(tokens),
                 usd=self._rest("usd", whole.usd, rows),
                 seconds=self._rest("seconds", whole.seconds, rows),
@@ -64,11 +64,11 @@ class Allowance:
             self.run.limit(whole)
 
     def _rest(self, kind: str, whole: float | None, rows: int) -> float | None:
-        """A limit less what so many rows may take of it: the last call needs room for its whole reply."""
+        """A limit less what so many rows may take of it, or 0: the last call needs room for its whole reply."""
         if whole is None:
             return None
         last = float(self.run.noted("opening")[0]["reserved"].get(kind, 0.0))
-        return whole - max(_LEAST * whole, _LONGER * (rows * self._row(kind) + last))
+        return max(0.0, whole - max(_LEAST * whole, _LONGER * (rows * self._row(kind) + last)))
 
     def _row(self, kind: str) -> float:
         """What a row took in the opening."""

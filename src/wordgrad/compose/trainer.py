@@ -7,7 +7,9 @@ from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from numbers import Integral
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import anyio
@@ -80,6 +82,15 @@ class Trainer:
         plan: Plan | None = None,
         acceptance: Acceptance | None = None,
     ) -> None:
+        _require("plan", plan, Plan | None, "a Plan, as in wg.Plan(steps=3)")
+        _require("acceptance", acceptance, Acceptance | None, 'an Acceptance, as in wg.Acceptance(rule="lenient")')
+        _require("known", known, Sequence, "a list, as in [wg.Known(output=…, passes=True)]")
+        for number, each in enumerate(known):
+            _require(f"known[{number}]", each, Known, "a Known, as in wg.Known(output=…, passes=True)")
+        one = "as in wg.Guardrail(fn, margin=0.05)"
+        _require("guardrails", guardrails, Mapping | None, f'a dict, as in {{"short": …}}, of guardrails {one}')
+        for name, rail in (guardrails or {}).items():
+            _require(f"guardrails[{name!r}]", rail, Guardrail, f"a Guardrail, {one}")
         self.plan = plan or Plan()
         self.acceptance = acceptance or Acceptance()
         self.known = tuple(known)
@@ -134,8 +145,8 @@ class Trainer:
             BudgetExceeded: Spent before even the start was scored.
             EngineError: A service failed; with a `store` the run can be resumed.
         """
-        if not isinstance(budget, Budget | None):
-            raise UsageError(f"budget={budget!r}: give a Budget, as in wg.Budget(calls=500)")
+        _require("budget", budget, Budget | None, "a Budget, as in wg.Budget(calls=500)")
+        _require("resume", resume, str | None, "the id of a run, as result.run says it")
         splits = self._splits(train, validation, test)
         with self._restored():
             if resume is not None:
@@ -233,6 +244,7 @@ class Trainer:
             EngineError: A service failed.
             GraphError: No row used a variable.
         """
+        _require("rows", rows, Integral | None, "a whole number, or None for all")
         job = self._job(self._splits(train, validation, test), seed)
 
         @contextmanager
@@ -262,6 +274,7 @@ class Trainer:
             StoreError: A prompt, a step, a text or the decision comes out otherwise: the program, the data or the
                 settings have changed.
         """
+        _require("run", run, str, "the id of a run, as result.run says it")
         splits = self._splits(train, validation, test)
         before = {name: each.value for name, each in self.task.program.parameters.items()}
         try:
@@ -354,6 +367,12 @@ class Trainer:
     def _put(self, values: Mapping[str, JSON]) -> None:
         for name, each in self.task.program.parameters.items():
             each.value = values[name]
+
+
+def _require(name: str, value: object, kind: type | UnionType, wanted: str) -> None:
+    """Raise UsageError where an argument is of another kind; a bool is no number."""
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise UsageError(f"{name}={value!r}: give {wanted}")
 
 
 @contextmanager

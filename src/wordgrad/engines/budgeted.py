@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,6 +34,15 @@ class Budget:
     seconds: float | None = None
     """Of the run, asked before each call is sent; what is in flight may end later. A resumed run has used what it had
     used at its last attempt before: the time until it was resumed does not count."""
+
+    def __post_init__(self) -> None:
+        for name, whole in (("calls", True), ("tokens", True), ("usd", False), ("seconds", False)):
+            limit = getattr(self, name)
+            kinds = int if whole else int | float
+            fits = isinstance(limit, kinds) and not isinstance(limit, bool) and math.isfinite(limit) and limit >= 0
+            if limit is not None and not fits:
+                wanted = f"a whole number, as in {name}=500" if whole else f"a number, as in {name}=2.5"
+                raise UsageError(f"{name}={limit!r}: a budget needs {wanted}, 0 or more, or None for no limit")
 
 
 class Meter:

@@ -210,8 +210,8 @@ def _flipped(gains: Sequence[float], alpha: float, rng: random.Random) -> _Found
     """The test by flipped signs, and its interval: p <= alpha exactly where low > 0.
 
     Flipping a subset's signs gives a sum as large as the one that was found where the subset's own sum is at most 0.
-    The means of the same subsets, in order, bound the difference. Few rows may all be alike, and the means with them: so
-    the normal interval is kept as well, as far as it does not deny what the test does not.
+    The means of the same subsets, in order, bound the difference. Few rows may all be alike, and these means with them:
+    so the normal interval is kept as well, as far as it does not deny what the test does not.
     """
     units = [round(each * 10**9) for each in gains]  # whole: sums that are equal must compare as equal
     moved = [each for each in units if each]

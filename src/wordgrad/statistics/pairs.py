@@ -120,8 +120,10 @@ def checked_share(name: str, value: float) -> float:
     """`value`, where it is more than 0 and less than 1.
 
     Raises:
-        UsageError: It is not; the message has its name.
+        UsageError: It is not, or is no number; the message has its name.
     """
+    if not isinstance(value, int | float):
+        raise UsageError(f"{name}={value!r} is no number: give one that is more than 0 and less than 1, as in 0.05")
     if not 0 < value < 1:
         raise UsageError(f"{name}={value!r} must be more than 0 and less than 1, as in 0.05")
     return value

@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from wordgrad.errors import UsageError
 from wordgrad.statistics.binomial import heads_needed, upper_tail
@@ -34,9 +34,11 @@ class Acceptance:
     """The gain that is not worth more scoring in a race, as a share of the scores' width."""
 
     def __post_init__(self) -> None:
+        if self.rule not in get_args(Rule):
+            raise UsageError(f'rule={self.rule!r} must be "strict" or "lenient"')
         checked_share("alpha", self.alpha)
-        if not 0 <= self.margin < 1:
-            raise UsageError(f"margin={self.margin!r} must be at least 0 and less than 1, as in 0.02")
+        if not isinstance(self.margin, int | float) or not 0 <= self.margin < 1:
+            raise UsageError(f"margin={self.margin!r} must be a number, at least 0 and less than 1, as in 0.02")
 
     def require_cases(self, sealed: int) -> None:
         """Check that so many sealed cases could prove anything.
