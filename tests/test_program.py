@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections.abc import Mapping
@@ -164,6 +165,38 @@ def test_the_folder_of_the_configuration_goes_first(
     assert project.json("eval", project.config)["score"] == 0.25
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_crash_on_one_row_names_it_and_stops_the_others(caplog: pytest.LogCaptureFixture, waits: bool) -> None:
+    """An error of a plain or an async function; nothing is said of the calls of other rows."""
+    engine = Pupil()
+    prompt = wg.Variable(START, "system prompt", requires_grad=True)
+
+    def program(variables: Mapping[str, wg.Variable], row: Mapping[str, Any]) -> wg.Variable:
+        if row["word"] == "held7":
+            raise ValueError("an odd row")
+        return wg.llm_call(variables["prompt"], row["word"], engine=engine)
+
+    async def waiting(variables: Mapping[str, wg.Variable], row: Mapping[str, Any]) -> wg.Variable:
+        return program(variables, row)
+
+    rows = [{"word": f"held{number}", "shout": f"HELD{number}"} for number in range(12)]
+    training = wg.Trainer(
+        waiting if waits else program,
+        lambda output, target: output == target,
+        variables={"prompt": prompt},
+        plan=wg.Plan(steps=1, batch=2, candidates=2, critic=engine),
+        input="word",
+        target="shout",
+    )
+
+    with pytest.raises(wg.NodeError, match=r"^the program failed on example 7: ValueError: an odd row$") as caught:
+        training.fit([*rows[:1], {"word": "train", "shout": "TRAIN"}], rows[1:])
+    gc.collect()
+
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert caplog.text == ""
+
+
 def test_a_crash_of_the_program_names_its_line_and_how_to_go_on(own: Project) -> None:
     """An exception that a user's own code raised is one message: what, in which file, line and function."""
     program(own, "crashes", variables=True)
@@ -172,7 +205,10 @@ def test_a_crash_of_the_program_names_its_line_and_how_to_go_on(own: Project) ->
     line = SHOUT.splitlines().index('    return row["nothing"]') + 1
 
     assert code == 1
-    assert f"error: KeyError: 'nothing' (in {own.folder}/own_shout.py:{line}, crashes)" in err
+    assert (
+        f"error: the program failed on test.jsonl:1: KeyError: 'nothing' (in {own.folder}/own_shout.py:{line}, crashes)"
+        in err
+    )
     assert "Go on with: wordgrad runs resume " in out
 
 

@@ -13,6 +13,8 @@ WordgradError
 
 from __future__ import annotations
 
+_OF_THE_REQUEST = (400, 413, 422)
+
 
 class WordgradError(Exception):
     """The root: everything that wordgrad raises on purpose."""
@@ -54,6 +56,11 @@ class EngineError(WordgradError):
         self.status = status
         self.request_id = request_id
         self.retry_after_s = retry_after_s
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server refused this one request, for what it says or how long it is; others may pass."""
+        return not self.retryable and self.status in _OF_THE_REQUEST
 
 
 class BudgetExceeded(WordgradError):  # noqa: N818 - the field's name for it, and the contract's

@@ -20,7 +20,7 @@ from wordgrad.compose.report import gained, shown
 from wordgrad.statistics.claim import Claim
 from wordgrad.store.ledger import Totals
 from wordgrad.train.accept import Decision
-from wordgrad.train.events import Advance, Event, Phase, Step
+from wordgrad.train.events import Advance, Event, Phase, Refused, Step
 from wordgrad.train.job import Outcome
 from wordgrad.train.scores import Scores, Slice, slices
 
@@ -61,6 +61,8 @@ class Screen:
     _started: float = field(init=False)
     _phase: tuple[float, int] = field(init=False)
     """When the phase began, and the tokens written until then."""
+    _refused: list[str] = field(default_factory=list)
+    """Rows that were named: the next text may be refused on the same ones."""
 
     def __post_init__(self) -> None:
         self._used = self.totals()
@@ -86,6 +88,9 @@ class Screen:
             case Advance(done):
                 if self._progress is not None and self._bar is not None:
                     self._progress.update(self._bar, completed=done)
+            case Refused(place, reason) if place not in self._refused:
+                self._refused.append(place)
+                self.console.print(steps.visible(f"{place} was refused, and does not count: {reason}", style="yellow"))
             case Step():
                 steps.show(recorded(event), self.console)
                 self.console.print(Text(f"  {self.usage()}", style="dim"))

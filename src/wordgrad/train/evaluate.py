@@ -6,24 +6,22 @@ import inspect
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from wordgrad import dispatch
 from wordgrad.core.value import Result
 from wordgrad.core.variable import Variable, abandon
 from wordgrad.data.rows import Row
 from wordgrad.data.split import connected, identity, unit
-from wordgrad.errors import NodeError, UsageError, WordgradError
+from wordgrad.errors import EngineError, NodeError, UsageError, WordgradError
 from wordgrad.losses.base import Loss, Scale, judgement
 from wordgrad.losses.judge import PairwiseLoss
 from wordgrad.losses.metric import Metric, MetricLoss
 from wordgrad.statistics.pairs import Pairs, paired
 from wordgrad.train.accept import Guarded
-from wordgrad.train.events import Advance, Observer, unwatched
+from wordgrad.train.events import Advance, Observer, Refused, unwatched
 from wordgrad.train.program import Answer, Program
 from wordgrad.train.scores import Measured, Scores, broken
-
-R = TypeVar("R")
 
 
 def scored(metric: Metric | Loss, what: str) -> Loss:
@@ -57,8 +55,10 @@ class Guardrail:
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", scored(self.metric, "a guardrail"))
         low, high = _scale(self.loss).bounds
-        if not 0 <= self.margin < high - low:
-            raise UsageError(f"margin={self.margin!r} of a guardrail must be at least 0 and less than {high - low:g}")
+        if not isinstance(self.margin, int | float) or not 0 <= self.margin < high - low:
+            raise UsageError(
+                f"margin={self.margin!r} of a guardrail must be a number, at least 0 and less than {high - low:g}"
+            )
 
     @property
     def hard(self) -> bool:
@@ -157,7 +157,7 @@ class Task:
             BudgetExceeded: The run's budget is spent.
             NodeError: The program or the metric failed.
         """
-        return Scores.from_results(settled(self.judged(rows, values), observer))
+        return Scores.from_results(settled(self.judged(rows, values), [each.place for each in rows], observer))
 
     def measured(
         self,
@@ -189,17 +189,19 @@ class Task:
             for values in texts:
                 started += self._started(rows, values, losses, rivals)
         except BaseException:
-            abandon([each for answer in started for each in answer.judgements])
+            for each in started:
+                each.abandon()
             abandon([each for each in rivals if each is not None])
             raise
         found, wide = [], 1 + len(losses)
-        flat = settled([each for answer in started for each in answer.judgements], observer, wide=wide)
+        judgements = [each for answer in started for each in answer.judgements]
+        flat = settled(judgements, [each.place for each in rows], observer, wide=wide)
         for first in range(0, len(started), len(rows)):
             answers = started[first : first + len(rows)]
             results = flat[first * wide : (first + len(rows)) * wide]
             target, *others = (Scores.from_results(results[number::wide]) for number in range(wide))
             guarded = dict(zip(losses, others, strict=True))
-            outputs = tuple(each.output.result.failure or each.output.text for each in answers)
+            outputs = tuple(_said(each.output) for each in answers)
             found.append(Measured(outputs=outputs, target=target, guardrails=guarded))
         return found
 
@@ -223,7 +225,7 @@ class Task:
     def _answers(self, rows: Sequence[Row], values: Mapping[str, str]) -> list[Variable]:
         """The program's outputs, pending."""
         with self.program.bound(values) as answer, _unwrapped():
-            return _each(answer, rows, lambda _, output: output)
+            return [each.output for each in _each(answer, rows, lambda *_: [])]
 
     def _started(
         self,
@@ -235,7 +237,7 @@ class Task:
         """For each row the output and its judgements: by the target, or against its rival, then by the guardrails."""
         with self.program.bound(values) as answer, _unwrapped():
 
-            def judged(place: int, output: Variable) -> _Started:
+            def judged(place: int, output: Variable) -> list[Variable]:
                 row, rival = rows[place], rivals[place]
                 known: dict[str, Any] = {"context": row[self.input], "example": row.place}
                 wanted = None if self.target is None else row[self.target]
@@ -244,31 +246,66 @@ class Task:
                 else:
                     target = self.pairwise(output, rival, **known)
                 others = [judgement(loss, output, wanted, name=name, **known) for name, loss in guards.items()]
-                return _Started(output, [target, *others])
+                return [target, *others]
 
             return _each(answer, rows, judged)
 
 
-def _each(answer: Answer, rows: Sequence[Row], then: Callable[[int, Variable], R]) -> list[R]:
-    """What `then` makes of each row's place and output, made beside it: in its thread, or where it is awaited."""
-    if inspect.iscoroutinefunction(answer):
+def _each(answer: Answer, rows: Sequence[Row], judged: Callable[[int, Variable], list[Variable]]) -> list[_Started]:
+    """Each row's output, and what judges it, made beside it: in its thread, or where it is awaited.
 
-        async def awaited(place: int) -> R:
-            return then(place, await answer(rows[place]))
+    Where the program fails on one row, what the others wait for is stopped.
+    """
+    started: list[_Started] = []
+    failed = False
 
-        return dispatch.map(awaited, range(len(rows)))
+    def begun(place: int, output: Variable) -> _Started:
+        new = _Started(output, judged(place, output))
+        started.append(new)
+        if failed:  # on another row, and nobody will read this
+            new.abandon()
+        return new
 
-    def one(place: int) -> R:
-        output = answer(rows[place])
+    async def awaited(place: int) -> _Started:
+        with _on(rows[place]):
+            output = await answer(rows[place])
+        return begun(place, output)
+
+    def one(place: int) -> _Started:
+        with _on(rows[place]):
+            output = answer(rows[place])
         assert isinstance(output, Variable), "only an async program gives a coroutine"
-        return then(place, output)
+        return begun(place, output)
 
-    return dispatch.map(one, range(len(rows)))
+    try:
+        if inspect.iscoroutinefunction(answer):
+            return dispatch.map(awaited, range(len(rows)))
+        return dispatch.map(one, range(len(rows)))
+    except BaseException:
+        failed = True
+        for each in started:
+            each.abandon()
+        raise
+
+
+@contextmanager
+def _on(row: Row) -> Generator[None]:
+    """Have an error of the program's own code name the row."""
+    try:
+        yield
+    except WordgradError:
+        raise
+    except Exception as error:  # a user's code may raise anything
+        words = f"the program failed on {row.place}: {type(error).__name__}: {error}"
+        raise NodeError(words, function="the program", role="the output", example=row.place) from error
 
 
 class _Started(NamedTuple):
     output: Variable
     judgements: list[Variable]
+
+    def abandon(self) -> None:
+        abandon([self.output, *self.judgements])
 
 
 def _scale(loss: Loss) -> Scale:
@@ -285,29 +322,61 @@ def _paired(start: Scores, candidate: Scores, scale: Scale, cases: Sequence[int]
     return paired(start.oriented(scale), candidate.oriented(scale), bounds=_bounds(scale), units=cases)
 
 
-def settled(judgements: Sequence[Variable], observer: Observer = unwatched, *, wide: int = 1) -> list[Result]:
+def settled(
+    judgements: Sequence[Variable], places: Sequence[str], observer: Observer = unwatched, *, wide: int = 1
+) -> list[Result]:
     """The judgements in order, once they are there. Where one fails, the others are stopped.
 
+    A request that the server refuses for what it says fails its own judgements alone: their results have a `failure`,
+    and no score. Where all are refused, it is not the rows' fault, and the first error is raised.
+
     Args:
-        judgements: As `Task.judged` gives them.
-        observer: Told after each row.
+        judgements: As `Task.judged` gives them; of one text, or of several on the same rows.
+        places: The rows', for messages.
+        observer: Told after each row, and of each refusal.
         wide: Judgements of one row.
 
     Raises:
         WordgradError: As an engine or a budget raised it; a caller's mistake, with the call that it was found in.
         NodeError: Code of the user's failed.
     """
-    results = []
+    results: list[Result] = []
+    refusals: list[EngineError] = []
     try:
         for done, each in enumerate(judgements, start=1):
-            with _unwrapped():
-                results.append(each.result)
+            found = _result(each)
+            if isinstance(found, EngineError):
+                refusals.append(found)
+                observer(Refused(places[(done - 1) // wide % len(places)], str(found)))
+                found = Result(value=str(found), failure=str(found))
+            results.append(found)
             if done % wide == 0:
                 observer(Advance(done // wide))
     except BaseException:
         abandon(judgements)
         raise
+    if refusals and len(refusals) == len(judgements):
+        raise refusals[0]
     return results
+
+
+def _said(output: Variable) -> str:
+    """What a program answered; where it failed, how."""
+    found = _result(output)
+    if isinstance(found, EngineError):
+        return str(found)
+    return found.failure or output.text
+
+
+def _result(variable: Variable) -> Result | EngineError:
+    """The result, or the error of a server that refused its request."""
+    try:
+        with _unwrapped():
+            return variable.result
+    except EngineError as error:
+        if not error.refused:
+            raise
+        return error
 
 
 @contextmanager

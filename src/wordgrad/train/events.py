@@ -27,6 +27,16 @@ class Advance:
     done: int
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An engine refused a row's request: the row counts as one that could not be judged."""
+
+    place: str
+    """The row's."""
+    reason: str
+    """The server's."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lead:
     """How far the best candidate and the present text came in a race, in the metric's unit.
@@ -82,7 +92,7 @@ class Decided:
     """The rows on which the two texts led to different answers."""
 
 
-Event: TypeAlias = Phase | Advance | Step | Ending | Decided
+Event: TypeAlias = Phase | Advance | Refused | Step | Ending | Decided
 Observer: TypeAlias = Callable[[Event], None]
 """Told each event as it happens, in the thread in which it does."""
 

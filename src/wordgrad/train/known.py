@@ -33,11 +33,12 @@ def hold_against(task: Task, known: Sequence[Known], *, where: str) -> None:
     Raises:
         UsageError: The metric passes a bad one, fails a good one, or cannot judge one; the message names it.
     """
+    places = [f"known {number}" for number in range(1, len(known) + 1)]
     judged = [
-        task.loss(Variable(each.output, "an output"), each.target, context=each.input, example=f"known {number}")
-        for number, each in enumerate(known, start=1)
+        task.loss(Variable(each.output, "an output"), each.target, context=each.input, example=place)
+        for place, each in zip(places, known, strict=True)
     ]
-    results = settled(judged)
+    results = settled(judged, places)
     for number, (each, result) in enumerate(zip(known, results, strict=True), start=1):
         which = f"{where}: of number {number}, {each.output!r}, the metric"
         if result.score is None:

@@ -240,10 +240,12 @@ class Search:
         self.observer(Phase("learning from a batch", len(batch)))
         self.optimizer.zero_grad()
         losses = self.task.judged(batch, None)
-        scores = Scores.from_results(settled(losses, self.observer))
+        results = settled(losses, [each.place for each in batch], self.observer)
+        scores = Scores.from_results(results)
+        judged = [each for each, found in zip(losses, results, strict=True) if found.failure is None]
         # A row that the program answers without its variables, from a table or a cache, teaches nothing.
-        used = [each for each in losses if each.requires_grad]
-        self._unused = () if used else losses
+        used = [each for each in judged if each.requires_grad]
+        self._unused = () if used else judged
         self._connected |= bool(used)
         self._backward(used)
         return scores

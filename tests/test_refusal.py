@@ -1,0 +1,91 @@
+"""A server that refuses some rows for what they say: they count for nothing, and the run goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+import wordgrad as wg
+from project import BETTER, Project, Pupil, project
+from wordgrad.errors import EngineError
+from wordgrad.testing import Reply
+from wordgrad.types import Request
+
+__all__ = ["project"]
+
+
+class Prim(Pupil):
+    """Refuses to answer some words, as a content filter does."""
+
+    def __init__(self, *words: str, status: int = 400) -> None:
+        super().__init__()
+        self.words = words
+        self.refusal = EngineError("a content filter stopped this", retryable=False, status=status)
+
+    def said(self, request: Request) -> Reply:
+        if request.purpose == "forward" and request.messages[-1].text in self.words:
+            return self.refusal
+        return super().said(request)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refused_row_is_excluded_and_counted(project: Project, status: int) -> None:
+    """In the batch, the races, the sealed rows and the test rows; the run replays to the byte."""
+    sealed, raced = project.divided().confirmation[0], project.divided().selection[0]
+    project.engine(Prim("train1", "train2", raced, sealed, "test3", status=status))
+
+    report = project.json("optimize", project.config)
+
+    assert (report["accepted"], report["variables"][0]["end"]) == (True, BETTER)
+    assert (report["decision"]["n"], report["decision"]["excluded"]) == (5, 1)
+    assert (report["test"]["gain"]["n"], report["test"]["gain"]["excluded"]) == (4, 1)
+    assert project.json("runs", "replay", report["run"])["same"] is True
+
+
+def test_a_refused_row_is_named_once(project: Project) -> None:
+    """With the server's words; however many texts it was refused under."""
+    sealed = project.divided().confirmation[0]
+    project.engine(Prim(sealed))
+
+    _, out, _ = project.run("optimize", project.config)
+
+    (told,) = [line for line in out.splitlines() if "was refused" in line]
+    assert told.startswith("validation.jsonl:")
+    assert told.endswith(" was refused, and does not count: a content filter stopped this")
+
+
+def test_where_all_rows_are_refused_the_run_ends(project: Project) -> None:
+    """That is a mistake in the request, not in the rows: no score comes of it."""
+    project.engine(Prim(*(f"{split}{number}" for split in ("train", "held", "test") for number in range(12))))
+
+    code, _, err = project.run("optimize", project.config)
+
+    assert (code, "a content filter stopped this" in err) == (4, True)
+
+
+def test_a_row_is_refused_for_one_text_alone(project: Project) -> None:
+    """What could be judged under the start only is counted, and too many such rows keep the start."""
+
+    class Lengthy(Pupil):
+        def said(self, request: Request) -> Reply:
+            if request.purpose == "forward" and "CAPITALS" in request.messages[0].text:
+                word = request.messages[-1].text
+                if word in project.divided().confirmation[:5]:
+                    return EngineError("too long", retryable=False, status=413)
+            return super().said(request)
+
+    project.engine(Lengthy())
+
+    report = project.json("optimize", project.config)
+
+    assert report["accepted"] is False
+    assert "5 sealed rows could be judged under the start, and not under the new text" in report["decision"]["words"]
+
+
+@pytest.mark.parametrize(("status", "retryable"), [(401, False), (404, False), (None, False), (503, True)])
+def test_other_failures_end_the_run(project: Project, status: int | None, retryable: bool) -> None:
+    """A key, a model or a server that is not there says nothing of one row."""
+    engine = Prim("test3")
+    engine.refusal = wg.EngineError("gone", retryable=retryable, status=status, retry_after_s=0.0)
+    project.engine(engine)
+
+    assert project.run("optimize", project.config)[0] == 4
