@@ -142,3 +142,18 @@ def test_a_byte_order_mark_is_no_part_of_a_prompt(project: Project) -> None:
     project.prompt.write_text(f"\ufeff{START}\n", encoding="utf-8")
 
     assert project.json("optimize", project.config)["variables"][0]["start"] == START
+
+
+def test_a_file_that_was_edited_meanwhile_is_not_overwritten(project: Project) -> None:
+    """A resumed run ends later than it began: the edit stays, and where the new text is to be had is said."""
+    project.run("optimize", project.config, "--write", "--budget-calls", "8")
+    (run,) = (each["run"] for each in project.json("runs", "list"))
+    project.prompt.write_text("Edited meanwhile.\n", encoding="utf-8")
+
+    code, _, err = project.run("runs", "resume", run, "--budget-calls", "500")
+
+    assert code == 2
+    assert "prompt.txt holds neither the start's text nor the new one" in err.replace("\n", " ")
+    assert f"wordgrad runs export {run}" in err
+    assert project.prompt.read_text(encoding="utf-8") == "Edited meanwhile.\n"
+    assert project.json("runs", "list")[0]["report"]["accepted"] is True

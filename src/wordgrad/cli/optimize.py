@@ -14,7 +14,7 @@ from rich.console import Console
 
 from wordgrad.cli import models
 from wordgrad.cli.screen import Screen, print_json, summary
-from wordgrad.cli.write import replace_all
+from wordgrad.cli.write import put
 from wordgrad.compose import Budget, Run
 from wordgrad.compose.record import summarised
 from wordgrad.compose.training import carried_out
@@ -208,7 +208,9 @@ def finish(
             console.print(f"{do} by hand with: wordgrad review {run_id}", highlight=False, markup=False)
         console.print(f"look at it with: wordgrad runs show {run_id}", highlight=False, markup=False)
         if write:
-            write_texts(settings, outcome.start, outcome.end, console)
+            export = f"wordgrad runs export {run_id} --variable"
+            for file in put(settings, old=outcome.start, new=outcome.end, run=run.id, export=export):
+                console.print(f"wrote {file}", highlight=False, markup=False)
         if outcome.status == "unmeasured":
             spent = outcome.spent
             assert spent is not None, "something ended it"
@@ -253,15 +255,3 @@ def require_files(settings: Config) -> None:
     for name, table in settings.variables.items():
         if table.file is None:
             raise UsageError(f"{settings.at('variables', name)}: --write needs a file here, instead of text")
-
-
-def write_texts(settings: Config, start: Mapping[str, str], end: Mapping[str, str], console: Console) -> None:
-    """Put the texts that changed into their files, all or none."""
-    texts = {
-        table.file: end[name]
-        for name, table in settings.variables.items()
-        if table.file is not None and end[name] != start[name]
-    }
-    replace_all(texts)
-    for file in texts:
-        console.print(f"wrote {file}", highlight=False, markup=False)

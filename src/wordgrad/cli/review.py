@@ -13,7 +13,7 @@ from wordgrad.cli.optimize import AsJson, Store, in_store, require_files, screen
 from wordgrad.cli.runs import Id, configured, opened, review_as_json
 from wordgrad.cli.screen import print_json
 from wordgrad.cli.steps import visible
-from wordgrad.cli.write import holds, replace_all
+from wordgrad.cli.write import put
 from wordgrad.errors import UsageError
 from wordgrad.store import runs as kept
 from wordgrad.train.config import Config
@@ -110,20 +110,10 @@ def _write(
     if said.decided is None:
         console.print("nothing was written: the labels decide for neither text")
         return
-    to, other = (start, found) if said.decided == "start" else (found, start)
-    texts = {}
-    for name, table in config.variables.items():
-        if table.file is None or start[name] == found[name] or holds(table.file, to[name]):
-            continue
-        if not holds(table.file, other[name]):
-            raise UsageError(
-                f"nothing was written: {table.file} holds neither the start's text nor the new one of run {run}; put "
-                f"it there by hand, from {export} {name}"
-            )
-        texts[table.file] = to[name]
-    replace_all(texts)
+    new, old = (start, found) if said.decided == "start" else (found, start)
+    written = put(config, old=old, new=new, run=run, export=export)
     named = "the start's text, in place of the new one" if said.decided == "start" else "the new text"
-    for file in texts:
+    for file in written:
         console.print(f"wrote {file}: {named}", highlight=False, markup=False)
-    if not texts:
+    if not written:
         console.print("nothing was written: the text that the labels decide for is there already")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wordgrad.data import rows as files
 from wordgrad.errors import UsageError
+from wordgrad.train.config import Config
 
 
 def replace_all(texts: Mapping[Path, str]) -> None:
@@ -40,12 +41,40 @@ def replace_all(texts: Mapping[Path, str]) -> None:
         done.append(file)
 
 
-def holds(path: Path, text: str) -> bool:
-    """Whether a prompt file holds this text; as where it is read, line endings and those at its end do not count.
+def put(config: Config, *, old: Mapping[str, str], new: Mapping[str, str], run: str, export: str) -> list[Path]:
+    """Put texts in place of others into the files of a configuration's variables, all or none.
+
+    A file that holds the new text is left as it is.
+
+    Args:
+        config: Names the files.
+        old: What the files hold, by variable.
+        new: What they are to hold.
+        run: Whose texts these are.
+        export: The command that shows them, but for the variable's name.
+
+    Returns:
+        The files that were written.
 
     Raises:
-        UsageError: It cannot be read.
+        UsageError: A file holds neither text: somebody has changed it since; or it cannot be read or written.
     """
+    texts = {}
+    for name, table in config.variables.items():
+        if table.file is None or old[name] == new[name] or _holds(table.file, new[name]):
+            continue
+        if not _holds(table.file, old[name]):
+            raise UsageError(
+                f"nothing was written: {table.file} holds neither the start's text nor the new one of run {run}; put "
+                f"it there by hand, from {export} {name}"
+            )
+        texts[table.file] = new[name]
+    replace_all(texts)
+    return list(texts)
+
+
+def _holds(path: Path, text: str) -> bool:
+    """As where it is read, line endings and those at its end do not count."""
     return files.text(path).rstrip("\n") == text.replace("\r\n", "\n").rstrip("\n")
 
 

@@ -193,6 +193,11 @@ def program_of(found: object, parameters: Mapping[str, Variable], *, called: str
                 raise UsageError(
                     f"{where}{name!r} is a {type(each).__name__}: give a Variable that requires a gradient"
                 )
+            if not each.requires_grad:
+                raise UsageError(
+                    f"{where}{name!r} does not require a gradient, and is not rewritten: create it with "
+                    "requires_grad=True, or let the function hold a text that stays"
+                )
         return Plain(fn=found, parameters=parameters)
     raise UsageError(f"{called} is a {type(found).__name__}: name a Module, or a function (variables, row)")
 
