@@ -116,6 +116,25 @@ def test_a_start_that_is_not_worth_a_run(project: Project, looks: tuple[str, str
     assert words in out
 
 
+def test_small_steps_of_a_graded_metric_can_be_proved(project: Project) -> None:
+    """What proves them is how many rows get better, not how many points: all can, also those that pass."""
+    (project.folder / "own_grade.py").write_text(
+        "def grade(output, target):\n    return 0.9 if output.isupper() else 0.5 if target[-1] in '02468' else 0.8\n"
+    )
+    project.change(
+        "[search]", '[metric]\nkind = "function"\nfunction = "own_grade:grade"\npassing = 0.7\n\n[search]'
+    )
+    project.rows("validation", [f"held{number}" for number in range(40)])
+    found = project.json("doctor", project.config)
+    _, out, _ = project.run("doctor", project.config)
+    decision = project.json("optimize", project.config)["decision"]
+
+    assert (found["graded"], found["below"], found["failing"] < found["rows"]) == (True, 20, True)
+    assert (found["worthwhile"], decision["accepted"], decision["difference"] < 0.3) == (True, True, True)
+    assert "20 sealed rows prove a text that is better on 45% of rows and worse on 5%" in found["verdict"]
+    assert "20 sealed rows prove a text that is better on 45% of rows and worse on 5%" in " ".join(out.split())
+
+
 def test_the_page_says_it_in_words(project: Project) -> None:
     """Engines, metric, start, headroom, noise, rehearsal, proof and price, a line each."""
     answering(project, "+++---", "++----")

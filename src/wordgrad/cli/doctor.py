@@ -66,6 +66,8 @@ def _as_json(found: Checkup) -> dict[str, Any]:
         "high": found.interval.high,
         "unjudged": found.unjudged,
         "failing": found.failing,
+        "below": found.below,
+        "graded": found.graded,
         "flipped": found.flipped,
         "unsteady": found.unsteady,
         "sealed": found.sealed,
@@ -88,10 +90,10 @@ def _rehearsed(found: Rehearsal) -> dict[str, Any]:
 def _show(preflight: Preflight, known: int, bounds: Estimate, console: Console) -> None:
     found, likely = preflight.checkup, preflight.prediction
     table = Table(show_header=False, box=None, pad_edge=False)
-    proved = "no gain of any size" if found.provable is None else f"a gain from {100 * found.provable:.0f} points on"
     usd, most_usd = ("" if each is None else f", US$ {each:,.2f}" for each in (likely.usd, likely.most_usd))
     expected = f"about {likely.calls:,} calls, {likely.tokens:,} tokens{usd}"
     most = f"19 in 20 take at most {likely.most_calls:,} calls, {likely.most_tokens:,} tokens{most_usd}"
+    where = "" if found.graded and found.provable is not None else f", where {found.worse:.0%} of them get worse"
     # What a program of the user's own asks is bounded by nothing.
     never = "" if bounds.limit else f"; none takes more than {bounds.total.most:,} calls"
     unjudged = f" ({found.unjudged} could not be judged)" if found.unjudged else ""
@@ -103,7 +105,7 @@ def _show(preflight: Preflight, known: int, bounds: Estimate, console: Console) 
         ("headroom", f"{found.failing} of {found.rows} rows fail both times"),
         ("noise", f"{found.unsteady} of {found.rows} rows were scored differently the second time"),
         ("rehearsal", _learned(preflight.rehearsal)),
-        ("proof", f"{found.sealed} sealed rows prove {proved}, where {found.worse:.0%} of them get worse"),
+        ("proof", f"{found.sealed} sealed rows prove {found.proof}{where}"),
         ("a run", f"{expected}; {most}{never}"),
     ):
         table.add_row(name, said)

@@ -23,7 +23,7 @@ from wordgrad.engines.choice import choose
 from wordgrad.engines.limited import Limited
 from wordgrad.engines.priced import Priced
 from wordgrad.engines.requests import check
-from wordgrad.errors import BudgetExceeded, StoreError, UsageError
+from wordgrad.errors import BudgetExceeded, NodeError, StoreError, UsageError
 from wordgrad.statistics.power import smallest_gain
 from wordgrad.store.runs import default_path
 from wordgrad.train import config as configs
@@ -100,7 +100,7 @@ def _provable(job: Job) -> str:
     least = smallest_gain(job.cases, worse=WORSE, alpha=job.acceptance.alpha)
     if least is None:
         return "few sealed rows: a gain is not likely to be proved where some rows get worse"
-    return f"a gain of {100 * least:.0f} points is proved four times in five where {WORSE:.0%} of rows get worse"
+    return f"better on {least + WORSE:.0%} of rows and worse on {WORSE:.0%} is proved four times in five"
 
 
 class Prepared(NamedTuple):
@@ -236,6 +236,8 @@ def _resumable(run_id: str, console: Console) -> Generator[None]:
         raise
     except BaseException as error:
         how = _go_on(run_id, larger=isinstance(error, BudgetExceeded))
+        if isinstance(error, NodeError):
+            how += ". Where your own code has to be mended, begin anew with --cache: it pays only for what differs"
         console.print(f"\nstopped; all is kept. {how}", highlight=False, markup=False)
         raise
 

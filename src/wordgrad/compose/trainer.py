@@ -28,7 +28,7 @@ from wordgrad.data import rows as files
 from wordgrad.data.examples import examples
 from wordgrad.data.split import Splits, split
 from wordgrad.engines.defaults import backward_engine, resolve
-from wordgrad.errors import BudgetExceeded, StoreError, UsageError
+from wordgrad.errors import BudgetExceeded, NodeError, StoreError, UsageError
 from wordgrad.losses.base import Loss
 from wordgrad.losses.metric import Metric
 from wordgrad.store import runs
@@ -384,6 +384,10 @@ def _resumable(run: Run, store: Path | str | None) -> Generator[None]:
         if store is not None and not isinstance(error, UsageError | StoreError):
             more = " and a larger budget" if isinstance(error, BudgetExceeded) else ""
             error.add_note(f"All is kept. Go on with fit(…, store={str(store)!r}, resume={run.id!r}){more}.")
+            if isinstance(error, NodeError):
+                error.add_note(
+                    "Where your own code has to be mended, begin anew with cache=True: it pays only for what differs."
+                )
         raise
 
 

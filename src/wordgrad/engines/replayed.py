@@ -48,7 +48,8 @@ class Replayed(Wrapper):
         if row.key != key:
             raise StoreError(
                 f"the program changed: at {place} the run recorded another request than {self.name!r} is asked now. "
-                "Resume it with the program, the data and the settings that made it, or start a new run"
+                "Resume it with the program, the data and the settings that made it, or start a new run: with the "
+                "cache on (--cache, cache=True) it pays only for what differs"
             )
         if row.error is not None:
             raise row.error

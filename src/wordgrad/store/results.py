@@ -61,7 +61,7 @@ class Results:
                 raise StoreError(
                     f"run {self._run}: the program changed: the call {place_of(index)!r} of {name} was recorded with "
                     f"{what} ({recorded[:40]!r}, now {now[:40]!r}). Resume it with the program that made it, "
-                    "or start a new run"
+                    "or start a new run: with the cache on (--cache, cache=True) it pays only for what differs"
                 )
         return (found.value,)
 

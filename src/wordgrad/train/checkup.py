@@ -28,6 +28,10 @@ class Checkup:
     """Where the mean of all such rows lies, with confidence 95 %."""
     failing: int
     """Rows that failed in both looks: what there is to learn."""
+    below: int
+    """Rows that scored below the best in both looks: what can be better."""
+    graded: bool
+    """Whether a score lay between the worst and the best: points then say less than rows do."""
     flipped: int
     """Rows that failed in one look only."""
     unsteady: int
@@ -37,12 +41,22 @@ class Checkup:
     worse: float
     """The share of sealed rows that a better text is taken to score lower."""
     provable: float | None
-    """The smallest gain that they prove four times in five; None where they prove none."""
+    """The smallest gain that they prove four times in five, as the share of rows that get better less the share that
+    get worse; None where they prove none."""
 
     @property
     def worthwhile(self) -> bool:
         """Whether there is something to learn, and the sealed rows could show it."""
-        return self.provable is not None and self.failing > 0 and self.provable <= self.failing / self.rows
+        return self.provable is not None and self.failing > 0 and self.provable <= self.below / self.rows
+
+    @property
+    def proof(self) -> str:
+        """What the sealed rows prove four times in five, in words."""
+        if self.provable is None:
+            return "no gain of any size"
+        if self.graded:
+            return f"a text that is better on {self.provable + self.worse:.0%} of rows and worse on {self.worse:.0%}"
+        return f"a gain from {100 * self.provable:.0f} points on"
 
     @property
     def all_pass(self) -> bool:
@@ -62,12 +76,10 @@ class Checkup:
                 "(temperature = 0) before you optimise"
             )
         learn = f"{self.failing} of {self.rows} rows fail both times: there is something to learn"
-        if self.provable is None:
-            return f"{learn}, but {self.sealed} sealed rows prove no gain of any size. Add validation rows"
-        gain = f"{100 * self.provable:.0f} points"
         if self.worthwhile:
-            return f"{learn}, and {self.sealed} sealed rows prove a gain from {gain} on"
-        return f"{learn}, but {self.sealed} sealed rows prove a gain from {gain} on only. Add validation rows"
+            return f"{learn}, and {self.sealed} sealed rows prove {self.proof}"
+        only = "" if self.provable is None else " only"
+        return f"{learn}, but {self.sealed} sealed rows prove {self.proof}{only}. Add validation rows"
 
 
 def checkup(job: Job, first: Scores, again: Scores, *, seed: int) -> Checkup:
@@ -81,7 +93,8 @@ def checkup(job: Job, first: Scores, again: Scores, *, seed: int) -> Checkup:
     """
     both = zip(first.values, again.values, first.passed, again.passed, strict=True)
     judged = [(old, new, one, two) for old, new, one, two in both if old is not None and new is not None]
-    scores = [old for old, *_ in judged]
+    scores, scale = [old for old, *_ in judged], job.task.scale
+    best = next(each for each in scale.bounds if each != scale.worst)
     failing = sum(not one and not two for *_, one, two in judged)
     worse = min(WORSE, 1 - failing / len(judged)) if judged else WORSE
     sealed = job.cases
@@ -89,8 +102,10 @@ def checkup(job: Job, first: Scores, again: Scores, *, seed: int) -> Checkup:
         rows=len(judged),
         unjudged=len(first.values) - len(judged),
         score=sum(scores) / len(scores) if scores else None,
-        interval=mean_interval(scores, rng=random.Random(f"checkup {seed}"), bounds=job.task.scale.bounds),  # noqa: S311 - no secret
+        interval=mean_interval(scores, rng=random.Random(f"checkup {seed}"), bounds=scale.bounds),  # noqa: S311 - no secret
         failing=failing,
+        below=sum(best not in {old, new} for old, new, *_ in judged),
+        graded=any(each not in scale.bounds for old, new, *_ in judged for each in (old, new)),
         flipped=sum(one != two for *_, one, two in judged),
         unsteady=sum(old != new for old, new, *_ in judged),
         sealed=sealed,
