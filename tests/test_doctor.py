@@ -121,9 +121,7 @@ def test_small_steps_of_a_graded_metric_can_be_proved(project: Project) -> None:
     (project.folder / "own_grade.py").write_text(
         "def grade(output, target):\n    return 0.9 if output.isupper() else 0.5 if target[-1] in '02468' else 0.8\n"
     )
-    project.change(
-        "[search]", '[metric]\nkind = "function"\nfunction = "own_grade:grade"\npassing = 0.7\n\n[search]'
-    )
+    project.change("[search]", '[metric]\nkind = "function"\nfunction = "own_grade:grade"\npassing = 0.7\n\n[search]')
     project.rows("validation", [f"held{number}" for number in range(40)])
     found = project.json("doctor", project.config)
     _, out, _ = project.run("doctor", project.config)

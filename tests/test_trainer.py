@@ -439,7 +439,7 @@ def test_each_kind_of_sealed_row_has_its_scores(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("applies_to", ["0123456789", "02468", ""])
 def test_a_hard_constraint_asks_nothing_of_rows_that_it_is_not_about(applies_to: str) -> None:
-    """Where it judges neither text, nothing is broken; where it can judge the start only, the new text is suspect."""
+    """Where it judges neither text nothing is broken; of all rows, it is said. Where it misses the new one, it is suspect."""
 
     def short(output: str, target: str) -> tuple[bool | None, str]:
         return (True if target[-1] in applies_to else None), ""
@@ -450,8 +450,20 @@ def test_a_hard_constraint_asks_nothing_of_rows_that_it_is_not_about(applies_to:
     prompt, training = trainer(Pupil(), guardrails={"short": wg.Guardrail(short, 0)})
     kept, guarded = trainer(Pupil(), guardrails={"readable": wg.Guardrail(readable, 0)})
 
-    assert (training.fit(TRAIN, VALIDATION, TEST).accepted, prompt.value) == (True, BETTER)
+    result = training.fit(TRAIN, VALIDATION, TEST)
+
+    assert (result.accepted, prompt.value) == (True, BETTER)
+    assert str(result).endswith(". 'short' could judge no sealed row") == (not applies_to)
     assert (guarded.fit(TRAIN, VALIDATION, TEST).accepted, kept.value) == (False, START)
+
+
+def test_a_guardrail_that_judges_nothing_proves_nothing() -> None:
+    """A loss is not ruled out by rows that were not judged: the start is kept, and why is said."""
+    _, training = trainer(Pupil(), guardrails={"mute": wg.Guardrail(lambda output, target: (None, ""), 0.5)})
+    result = training.fit(TRAIN, VALIDATION, TEST)
+
+    assert not result.accepted
+    assert "the start is kept: 'mute' could judge no sealed row (by the target" in str(result)
 
 
 @pytest.mark.parametrize(("margin", "accepted"), [(0.0, False), (0.9, True)])

@@ -77,6 +77,8 @@ class Kept:
     """The comparison; None for a hard constraint."""
     unjudged: int = 0
     """As in `Decision`; of a comparison only."""
+    blind: bool = False
+    """Whether no sealed row could be judged: a hard constraint is then about none of them, and said to be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,9 @@ class Decision:
         """The decision and its reason, for people who know no statistics."""
         judged = ". A model judged, blind: its opinion was optimised, not the truth" if self.by_judge else ""
         seen = ". Another run has looked at these rows: a hint, and no proof" if self.seen_before else ""
-        return f"{self._reason}{judged}{seen}"
+        idle = [repr(name) for name, each in self.guardrails.items() if each.kept and each.blind]
+        idle_words = f". {', '.join(idle)} could judge no sealed row" if idle else ""
+        return f"{self._reason}{idle_words}{judged}{seen}"
 
     @property
     def _reason(self) -> str:
@@ -147,7 +151,9 @@ class Decision:
         found = []
         for name in self.broken:
             kept = self.guardrails[name]
-            if kept.unjudged:
+            if kept.blind:
+                found.append(f"{name!r} could judge no sealed row")
+            elif kept.unjudged:
                 lost = _counted(kept.unjudged, "sealed row")
                 found.append(f"{name!r} could judge the start on {lost} where it could not judge the new text")
             elif kept.guard is None:
@@ -204,12 +210,15 @@ def _needed(pairs: Pairs, found: Claim) -> int | None:
 
 
 def _kept(guarded: Guarded, acceptance: Acceptance, rng: random.Random) -> Kept:
+    pairs = guarded.pairs
     if not guarded.margin:
-        return Kept(kept=not guarded.broken, broken=guarded.broken, guard=None)
-    guard = not_worse(guarded.pairs, margin=guarded.margin, rng=rng, alpha=acceptance.alpha)
+        blind = not guarded.broken and pairs.n + pairs.only_candidate == 0
+        return Kept(kept=not guarded.broken, broken=guarded.broken, guard=None, blind=blind)
+    guard = not_worse(pairs, margin=guarded.margin, rng=rng, alpha=acceptance.alpha)
     seen = acceptance.rule == "lenient" and guard.n > 0 and guard.difference > -guard.margin
-    unjudged = _unjudged(guarded.pairs, acceptance.alpha)
-    return Kept(kept=(guard.kept or seen) and not unjudged, broken=0, guard=guard, unjudged=unjudged)
+    unjudged = _unjudged(pairs, acceptance.alpha)
+    blind = pairs.n + pairs.only_start == 0
+    return Kept(kept=(guard.kept or seen) and not unjudged, broken=0, guard=guard, unjudged=unjudged, blind=blind)
 
 
 def _unjudged(pairs: Pairs, alpha: float) -> int:
