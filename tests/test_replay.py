@@ -236,7 +236,7 @@ def test_changed_data_is_told(project: Project) -> None:
     code, _, err = project.run("runs", "replay", run)
 
     assert code == 1
-    assert "the program changed: at " in err
+    assert "the test rows are not those that it began with. Give it the same rows" in err
 
 
 PROGRAM = """\

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from wordgrad.compose.allowance import Allowance
 from wordgrad.compose.record import decided, recorded
 from wordgrad.compose.run import Replay, Run
+from wordgrad.data.rows import Row
+from wordgrad.data.split import Splits
 from wordgrad.errors import StoreError
 from wordgrad.losses.base import Scale
 from wordgrad.train import job as jobs
@@ -20,6 +23,7 @@ from wordgrad.train.program import values_of
 
 def carried_out(run: Run, job: Job, observer: Observer, *, seed: int, later: Later | None = None) -> Outcome:
     """The job's outcome, with all that leads to it kept in the run; see `job.run()`."""
+    _require_rows(run, job.splits)
     journal = _Journal(run, observer, job.task.scale)
     start = values_of(job.task.program)
     journal.keep(start)
@@ -33,6 +37,28 @@ def carried_out(run: Run, job: Job, observer: Observer, *, seed: int, later: Lat
         journal.keep(outcome.end)
     journal.end()
     return outcome
+
+
+def _require_rows(run: Run, splits: Splits) -> None:
+    """Check that a resumed run has the rows that it began with: more test rows would be another report.
+
+    Raises:
+        StoreError: It has not.
+    """
+    now = {name: _digest(rows) for name, rows in splits.parts().items()}
+    before = run.noted("rows")
+    if not before:
+        run.note("rows", now)
+    elif changed := [name for name, digest in now.items() if before[0][name] != digest]:
+        raise StoreError(
+            f"run {run.id}: the {' and the '.join(changed)} rows are not those that it began with. Give it the same "
+            "rows in the same order, or start another run"
+        )
+
+
+def _digest(rows: Sequence[Row]) -> str:
+    lines = "\n".join(json.dumps(row.columns, sort_keys=True) for row in rows)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 @dataclass(slots=True)

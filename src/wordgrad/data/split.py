@@ -37,7 +37,7 @@ class Splits:
         Raises:
             UsageError: One of the files is there already, or the folder cannot be written to; no file was written then.
         """
-        files = {Path(folder) / f"{name}.jsonl": rows for name, rows in self._parts().items()}
+        files = {Path(folder) / f"{name}.jsonl": rows for name, rows in self.parts().items()}
         there = [str(path) for path in files if path.exists()]
         if there:
             raise UsageError(f"{' and '.join(there)} stands there already: remove it, or name another folder")
@@ -54,7 +54,8 @@ class Splits:
                 path.unlink()
             raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
 
-    def _parts(self) -> dict[str, Sequence[Row]]:
+    def parts(self) -> dict[str, Sequence[Row]]:
+        """The three, by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def require_disjoint(self, column: str | None = None, *, by: str | None = None) -> None:
@@ -76,7 +77,7 @@ class Splits:
         """Raise UsageError where rows of two splits have the same key; None is no key."""
         seen: dict[str, tuple[str, Row]] = {}
         repeated = []
-        for split, rows in self._parts().items():
+        for split, rows in self.parts().items():
             for row in rows:
                 key = key_of(row)
                 other, first = (split, row) if key is None else seen.setdefault(key, (split, row))
