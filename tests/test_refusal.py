@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 import wordgrad as wg
-from project import BETTER, Project, Pupil, project
+from project import BETTER, START, Project, Pupil, project
 from wordgrad.errors import EngineError
 from wordgrad.testing import Reply
 from wordgrad.types import Request
@@ -89,3 +92,34 @@ def test_other_failures_end_the_run(project: Project, status: int | None, retrya
     project.engine(engine)
 
     assert project.run("optimize", project.config)[0] == 4
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_program_that_reads_a_reply_itself_meets_the_refusal(waits: bool) -> None:
+    """As an agent's loop does: the row counts for nothing, and the others are as they were."""
+    engine = Prim("held7")
+    prompt = wg.Variable(START, "system prompt", requires_grad=True)
+
+    def program(variables: Mapping[str, wg.Variable], row: Mapping[str, Any]) -> wg.Variable:
+        answer = wg.llm_call(variables["prompt"], row["word"], engine=engine)
+        return wg.llm_call(variables["prompt"], str(answer.value).lower(), engine=engine)
+
+    async def waiting(variables: Mapping[str, wg.Variable], row: Mapping[str, Any]) -> wg.Variable:
+        answer = wg.llm_call(variables["prompt"], row["word"], engine=engine)
+        return wg.llm_call(variables["prompt"], str((await answer).value).lower(), engine=engine)
+
+    rows = [{"word": f"held{number}", "shout": f"HELD{number}"} for number in range(24)]
+    training = wg.Trainer(
+        waiting if waits else program,
+        lambda output, target: output == target,
+        variables={"prompt": prompt},
+        plan=wg.Plan(steps=1, batch=4, candidates=2, critic=engine),
+        input="word",
+        target="shout",
+    )
+
+    result = training.fit(
+        [{"word": f"train{number}", "shout": f"TRAIN{number}"} for number in range(4)], rows[4:], rows[:4]
+    )
+
+    assert (result.accepted, prompt.value) == (True, BETTER)

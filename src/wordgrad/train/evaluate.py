@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
-from wordgrad import dispatch
-from wordgrad.core.value import Result
 from wordgrad.core.variable import Variable, abandon
 from wordgrad.data.rows import Row
 from wordgrad.data.split import connected, identity, unit
-from wordgrad.errors import EngineError, NodeError, UsageError, WordgradError
+from wordgrad.errors import UsageError
 from wordgrad.losses.base import Loss, Scale, judgement
 from wordgrad.losses.judge import PairwiseLoss
 from wordgrad.losses.metric import Metric, MetricLoss
 from wordgrad.statistics.pairs import Pairs, paired
 from wordgrad.train.accept import Guarded
-from wordgrad.train.events import Advance, Observer, Refused, unwatched
-from wordgrad.train.program import Answer, Program
+from wordgrad.train.answers import Begun, begun, said, settled, unwrapped
+from wordgrad.train.events import Observer, unwatched
+from wordgrad.train.program import Program
 from wordgrad.train.scores import Measured, Scores, broken
 
 
@@ -182,7 +179,7 @@ class Task:
         """
         losses = {name: each.loss for name, each in self.guardrails.items() if guards is None or name in guards}
         rivals: Sequence[Variable | None] = [None] * len(rows)
-        started: list[_Started] = []
+        started: list[Begun] = []
         try:
             if self.pairwise is not None and against is not None:
                 rivals = self._answers(rows, against)
@@ -201,7 +198,7 @@ class Task:
             results = flat[first * wide : (first + len(rows)) * wide]
             target, *others = (Scores.from_results(results[number::wide]) for number in range(wide))
             guarded = dict(zip(losses, others, strict=True))
-            outputs = tuple(_said(each.output) for each in answers)
+            outputs = tuple(said(each.output) for each in answers)
             found.append(Measured(outputs=outputs, target=target, guardrails=guarded))
         return found
 
@@ -224,8 +221,8 @@ class Task:
 
     def _answers(self, rows: Sequence[Row], values: Mapping[str, str]) -> list[Variable]:
         """The program's outputs, pending."""
-        with self.program.bound(values) as answer, _unwrapped():
-            return [each.output for each in _each(answer, rows, lambda *_: [])]
+        with self.program.bound(values) as answer, unwrapped():
+            return [each.output for each in begun(answer, rows, lambda *_: [])]
 
     def _started(
         self,
@@ -233,9 +230,9 @@ class Task:
         values: Mapping[str, str] | None,
         guards: Mapping[str, Loss],
         rivals: Sequence[Variable | None],
-    ) -> list[_Started]:
+    ) -> list[Begun]:
         """For each row the output and its judgements: by the target, or against its rival, then by the guardrails."""
-        with self.program.bound(values) as answer, _unwrapped():
+        with self.program.bound(values) as answer, unwrapped():
 
             def judged(place: int, output: Variable) -> list[Variable]:
                 row, rival = rows[place], rivals[place]
@@ -248,64 +245,7 @@ class Task:
                 others = [judgement(loss, output, wanted, name=name, **known) for name, loss in guards.items()]
                 return [target, *others]
 
-            return _each(answer, rows, judged)
-
-
-def _each(answer: Answer, rows: Sequence[Row], judged: Callable[[int, Variable], list[Variable]]) -> list[_Started]:
-    """Each row's output, and what judges it, made beside it: in its thread, or where it is awaited.
-
-    Where the program fails on one row, what the others wait for is stopped.
-    """
-    started: list[_Started] = []
-    failed = False
-
-    def begun(place: int, output: Variable) -> _Started:
-        new = _Started(output, judged(place, output))
-        started.append(new)
-        if failed:  # on another row, and nobody will read this
-            new.abandon()
-        return new
-
-    async def awaited(place: int) -> _Started:
-        with _on(rows[place]):
-            output = await answer(rows[place])
-        return begun(place, output)
-
-    def one(place: int) -> _Started:
-        with _on(rows[place]):
-            output = answer(rows[place])
-        assert isinstance(output, Variable), "only an async program gives a coroutine"
-        return begun(place, output)
-
-    try:
-        if inspect.iscoroutinefunction(answer):
-            return dispatch.map(awaited, range(len(rows)))
-        return dispatch.map(one, range(len(rows)))
-    except BaseException:
-        failed = True
-        for each in started:
-            each.abandon()
-        raise
-
-
-@contextmanager
-def _on(row: Row) -> Generator[None]:
-    """Have an error of the program's own code name the row."""
-    try:
-        yield
-    except WordgradError:
-        raise
-    except Exception as error:  # a user's code may raise anything
-        words = f"the program failed on {row.place}: {type(error).__name__}: {error}"
-        raise NodeError(words, function="the program", role="the output", example=row.place) from error
-
-
-class _Started(NamedTuple):
-    output: Variable
-    judgements: list[Variable]
-
-    def abandon(self) -> None:
-        abandon([self.output, *self.judgements])
+            return begun(answer, rows, judged)
 
 
 def _scale(loss: Loss) -> Scale:
@@ -320,75 +260,3 @@ def _bounds(scale: Scale) -> tuple[float, float]:
 
 def _paired(start: Scores, candidate: Scores, scale: Scale, cases: Sequence[int]) -> Pairs:
     return paired(start.oriented(scale), candidate.oriented(scale), bounds=_bounds(scale), units=cases)
-
-
-def settled(
-    judgements: Sequence[Variable], places: Sequence[str], observer: Observer = unwatched, *, wide: int = 1
-) -> list[Result]:
-    """The judgements in order, once they are there. Where one fails, the others are stopped.
-
-    A request that the server refuses for what it says fails its own judgements alone: their results have a `failure`,
-    and no score. Where all are refused, it is not the rows' fault, and the first error is raised.
-
-    Args:
-        judgements: As `Task.judged` gives them; of one text, or of several on the same rows.
-        places: The rows', for messages.
-        observer: Told after each row, and of each refusal.
-        wide: Judgements of one row.
-
-    Raises:
-        WordgradError: As an engine or a budget raised it; a caller's mistake, with the call that it was found in.
-        NodeError: Code of the user's failed.
-    """
-    results: list[Result] = []
-    refusals: list[EngineError] = []
-    try:
-        for done, each in enumerate(judgements, start=1):
-            found = _result(each)
-            if isinstance(found, EngineError):
-                refusals.append(found)
-                observer(Refused(places[(done - 1) // wide % len(places)], str(found)))
-                found = Result(value=str(found), failure=str(found))
-            results.append(found)
-            if done % wide == 0:
-                observer(Advance(done // wide))
-    except BaseException:
-        abandon(judgements)
-        raise
-    if refusals and len(refusals) == len(judgements):
-        raise refusals[0]
-    return results
-
-
-def _said(output: Variable) -> str:
-    """What a program answered; where it failed, how."""
-    found = _result(output)
-    if isinstance(found, EngineError):
-        return str(found)
-    return found.failure or output.text
-
-
-def _result(variable: Variable) -> Result | EngineError:
-    """The result, or the error of a server that refused its request."""
-    try:
-        with _unwrapped():
-            return variable.result
-    except EngineError as error:
-        if not error.refused:
-            raise
-        return error
-
-
-@contextmanager
-def _unwrapped() -> Generator[None]:
-    try:
-        yield
-    except NodeError as error:
-        cause: BaseException | None = error
-        while isinstance(cause, NodeError):
-            cause = cause.__cause__
-        if isinstance(cause, UsageError):
-            raise UsageError(str(error)) from error
-        if isinstance(cause, WordgradError):
-            raise cause from error
-        raise

@@ -8,7 +8,8 @@ from typing import Any
 
 from wordgrad.core.variable import Variable
 from wordgrad.errors import UsageError
-from wordgrad.train.evaluate import Task, settled
+from wordgrad.train.answers import settled
+from wordgrad.train.evaluate import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,8 @@ from wordgrad.optim.compression import Compression
 from wordgrad.optim.proposal import Proposal
 from wordgrad.statistics.betting import mean_interval
 from wordgrad.statistics.racing import Race, block_of
-from wordgrad.train.evaluate import Task, settled
+from wordgrad.train.answers import settled
+from wordgrad.train.evaluate import Task
 from wordgrad.train.events import Lead, Observer, Phase, Step
 from wordgrad.train.plan import Later, Plan
 from wordgrad.train.program import values_of

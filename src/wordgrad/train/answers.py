@@ -1,0 +1,185 @@
+"""A program's answers to rows: begun beside each other, read in order, and what a server refused set apart."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from wordgrad import dispatch
+from wordgrad.core.function import Context, Feedback, Function, Node
+from wordgrad.core.gradient import Gradient
+from wordgrad.core.value import Result
+from wordgrad.core.variable import Variable, abandon
+from wordgrad.data.rows import Row
+from wordgrad.errors import EngineError, NodeError, UsageError, WordgradError
+from wordgrad.train.events import Advance, Observer, Refused, unwatched
+from wordgrad.train.program import Answer
+
+
+class Begun(NamedTuple):
+    """An answer and its judgements, pending."""
+
+    output: Variable
+    judgements: list[Variable]
+
+    def abandon(self) -> None:
+        """Nobody will read them."""
+        abandon([self.output, *self.judgements])
+
+
+def begun(answer: Answer, rows: Sequence[Row], judged: Callable[[int, Variable], list[Variable]]) -> list[Begun]:
+    """Start the program on each row, in a thread of its own or where it is awaited, and what judges its output.
+
+    Where the program fails on one row, what the others wait for is stopped.
+
+    Args:
+        answer: The program.
+        rows: In the order of the results.
+        judged: Starts the judgements of an output, by the row's number.
+
+    Raises:
+        NodeError: The program's own code failed; the message names the row.
+        WordgradError: As the program met it. A refused request fails its row's output alone.
+    """
+    made: list[Begun] = []
+    failed = False
+
+    def beside(place: int, output: Variable) -> Begun:
+        new = Begun(output, judged(place, output))
+        made.append(new)
+        if failed:  # on another row
+            new.abandon()
+        return new
+
+    async def awaited(place: int) -> Begun:
+        try:
+            output = await answer(rows[place])
+        except Exception as error:  # noqa: BLE001 - a user's code may raise anything
+            output = _failed(rows[place], error)
+        return beside(place, output)
+
+    def one(place: int) -> Begun:
+        try:
+            output = answer(rows[place])
+        except Exception as error:  # noqa: BLE001 - a user's code may raise anything
+            output = _failed(rows[place], error)
+        assert isinstance(output, Variable), "only an async program gives a coroutine"
+        return beside(place, output)
+
+    try:
+        if inspect.iscoroutinefunction(answer):
+            return dispatch.map(awaited, range(len(rows)))
+        return dispatch.map(one, range(len(rows)))
+    except BaseException:
+        failed = True
+        for each in made:
+            each.abandon()
+        raise
+
+
+def settled(
+    judgements: Sequence[Variable], places: Sequence[str], observer: Observer = unwatched, *, wide: int = 1
+) -> list[Result]:
+    """The judgements in order, once they are there. Where one fails, the others are stopped.
+
+    A request that the server refuses for what it says fails its own judgements alone: their results have a `failure`,
+    and no score. Where all are refused, it is not the rows' fault, and the first error is raised.
+
+    Args:
+        judgements: Those of one text, row by row; or of several texts on the same rows.
+        places: The rows', for messages.
+        observer: Told after each row, and of each refusal.
+        wide: Judgements of one row.
+
+    Raises:
+        WordgradError: As an engine or a budget raised it; a caller's mistake, with the call that it was found in.
+        NodeError: Code of the user's failed.
+    """
+    results: list[Result] = []
+    refusals: list[EngineError] = []
+    try:
+        for done, each in enumerate(judgements, start=1):
+            found = _result(each)
+            if isinstance(found, EngineError):
+                refusals.append(found)
+                observer(Refused(places[(done - 1) // wide % len(places)], str(found)))
+                found = Result(value=str(found), failure=str(found))
+            results.append(found)
+            if done % wide == 0:
+                observer(Advance(done // wide))
+    except BaseException:
+        abandon(judgements)
+        raise
+    if refusals and len(refusals) == len(judgements):
+        raise refusals[0]
+    return results
+
+
+def said(output: Variable) -> str:
+    """What a program answered; where it failed, how."""
+    found = _result(output)
+    if isinstance(found, EngineError):
+        return str(found)
+    return found.failure or output.text
+
+
+@contextmanager
+def unwrapped() -> Generator[None]:
+    """Raise what an engine, a budget or a caller's mistake raised, in place of the call that met it."""
+    try:
+        yield
+    except NodeError as error:
+        cause = _cause(error)
+        if isinstance(cause, UsageError):
+            raise UsageError(str(error)) from error
+        if isinstance(cause, WordgradError):
+            raise cause from error
+        raise
+
+
+def _result(variable: Variable) -> Result | EngineError:
+    """The result, or the error of a server that refused its request."""
+    try:
+        with unwrapped():
+            return variable.result
+    except EngineError as error:
+        if not error.refused:
+            raise
+        return error
+
+
+def _failed(row: Row, error: Exception) -> Variable:
+    """The output of a row whose request was refused where the program read the reply; every other error is raised."""
+    cause = _cause(error)
+    if isinstance(cause, EngineError) and cause.refused:
+        return _Refusal(cause).apply(role_description="the output")
+    if isinstance(error, WordgradError):
+        raise error
+    words = f"the program failed on {row.place}: {type(error).__name__}: {error}"
+    raise NodeError(words, function="the program", role="the output", example=row.place) from error
+
+
+def _cause(error: BaseException | None) -> BaseException | None:
+    """What failed the first call of those that failed by each other."""
+    while isinstance(error, NodeError):
+        error = error.__cause__
+    return error
+
+
+class _Refusal(Function):
+    """Fails as the call did that the program had read."""
+
+    name = "the program"
+
+    def __init__(self, error: EngineError) -> None:
+        self.error = error
+
+    async def forward(self, node: Node, inputs: tuple[Result, ...]) -> Result:
+        """Raise it."""
+        raise self.error
+
+    def backward(self, ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback]:
+        """Nothing is behind it."""
+        return []
