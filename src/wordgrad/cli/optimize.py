@@ -100,7 +100,7 @@ def _provable(job: Job) -> str:
     least = smallest_gain(job.cases, worse=WORSE, alpha=job.acceptance.alpha)
     if least is None:
         return "few sealed rows: a gain is not likely to be proved where some rows get worse"
-    return f"better on {least + WORSE:.0%} of rows and worse on {WORSE:.0%} is proved four times in five"
+    return f"a text that is better on {least + WORSE:.0%} of rows and worse on {WORSE:.0%} is proved four times in five"
 
 
 class Prepared(NamedTuple):
