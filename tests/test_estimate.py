@@ -152,6 +152,19 @@ def test_a_prediction_lies_within_what_is_promised(project: Project) -> None:
     assert found["expected"]["tokens"] < found["bound"]["tokens"] < found["tokens"]
 
 
+@pytest.mark.parametrize(
+    ("compressions", "more"), [(0, 0), (1, 2 * 80), (5, 6 * 8 + 5 * 8 + 3 * 8 + 3 * 8 + 12 * 8 + 72)]
+)
+def test_no_run_takes_more_answers_than_its_races_can(project: Project, compressions: int, more: int) -> None:
+    """Two steps of a batch and a race, the end, and a race of shorter texts with the present one then on all rows."""
+    project.change("candidates = 2", f"candidates = 12\ncompressions = {compressions}")
+    project.rows("validation", [f"held{number}" for number in range(160)])
+    most = project.json("estimate", project.config)["answers"]["calls"]["most"]
+
+    entrants = (13, 10, 7, 5, 4, 4, 3, 3, 3, 2)  # at most 1.5 / k of 13 in the k-th block of 8 rows
+    assert most == 5 + 2 * (4 + 8 * sum(entrants)) + more + 2 * 80 + 5
+
+
 def test_longer_answers_are_expected_to_cost_more(project: Project) -> None:
     """What the looks measured is what rows are taken to cost; a start that fails alike makes as many calls."""
     short, _ = predicted(project)

@@ -96,10 +96,10 @@ class Job:
     def search_rows(self) -> int:
         """Program runs of the search, at most."""
         plan, rows = self.plan, len(self.division.selection)
-        most = plan.steps * (plan.batch + most_scores(1 + plan.candidates, rows))
+        most, texts = plan.steps * (plan.batch + most_scores(1 + plan.candidates, rows)), 1 + plan.compressions
         if plan.compressions:
             # The present text may leave after one block, and is scored on all rows in the end.
-            most += most_scores(1 + plan.compressions, rows) + rows - block_of(rows)
+            most += min(most_scores(texts, rows) + rows - block_of(rows), texts * rows)
         return most
 
     @property
