@@ -396,7 +396,7 @@ second the plain difference on the sealed rows was 2.2 points more than the trut
 was left of that was 1.2 points, and so right or wrong is corrected by its own distribution now, and races are bounded.
 With these changes ours ended 10.4 points above the start on the third (10.1 before; GEPA 8.3, TextGrad's script 7.5), where
 nothing can be gained it changed 2 of 25 runs, and the regret was 2.0 points.
-No search had run on the fourth before, and nothing was changed after it.
+No result on the fourth had been seen before, and nothing was changed after it.
 
 **The tools.**
 Ours is `Trainer.fit` as it comes, but for the number of steps; its budget is of all calls, so it pays for critics and
