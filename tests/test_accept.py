@@ -159,7 +159,8 @@ def test_a_text_gains_nothing_by_what_cannot_be_judged(lost: int, gained: int, a
 def test_a_pair_that_could_not_be_compared_speaks_against_neither() -> None:
     """A judge of pairs that cannot be read has judged neither text."""
     pairs = paired([0.5] * 200, [None] * 5 + [1.0] * 195)
-    found = decide(pairs, {}, acceptance=Acceptance(), rng=random.Random(0), by_judge=True)
+    answered = paired([1.0] * 200, [1.0] * 200)
+    found = decide(pairs, {}, acceptance=Acceptance(), rng=random.Random(0), answered=answered)
 
     assert (found.accepted, found.claim.excluded) == (True, 5)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,8 +24,16 @@ class Prim(Pupil):
         super().__init__()
         self.words = words
         self.refusal = EngineError("a content filter stopped this", retryable=False, status=status)
+        self.down: tuple[str, ...] = ()
+        """Words for which the key is gone, where they are to be shouted."""
 
     def said(self, request: Request) -> Reply:
+        if (
+            request.purpose == "forward"
+            and request.messages[-1].text in self.down
+            and "CAPITALS" in request.messages[0].text
+        ):
+            return EngineError("no such key", retryable=False, status=401)
         if request.purpose == "forward" and request.messages[-1].text in self.words:
             return self.refusal
         return super().said(request)
@@ -54,6 +63,102 @@ def test_a_refused_row_is_named_once(project: Project) -> None:
     (told,) = [line for line in out.splitlines() if "was refused" in line]
     assert told.startswith("validation.jsonl:")
     assert told.endswith(" was refused, and does not count: a content filter stopped this")
+
+
+def test_a_small_batch_may_be_refused_as_a_whole(project: Project) -> None:
+    """One row says nothing of the server: the next step learns from the next one."""
+    project.change("steps = 2\nbatch = 4", "steps = 8\nbatch = 1")
+    project.engine(Prim("train0", "train5"))
+
+    report = project.json("optimize", project.config)
+
+    assert (report["accepted"], report["steps"]) == (True, 8)
+    assert project.json("runs", "replay", report["run"])["same"] is True
+
+
+def test_refusals_in_a_row_do_not_end_a_run(project: Project) -> None:
+    """More of them than what makes a server be asked no more, where a key is wrong."""
+    words = [f"held{number}" for number in range(40)]
+    project.rows("validation", words)
+    division = project.divided()
+    project.engine(Prim(*division.selection[:8], *division.confirmation[:8]))
+
+    report = project.json("optimize", project.config)
+
+    assert (report["accepted"], report["decision"]["n"], report["decision"]["excluded"]) == (True, 12, 8)
+
+
+def test_an_account_without_money_refuses_no_row() -> None:
+    """Where a server says 400 to that, too, the run ends, and can be resumed."""
+    for words, refused in (("Your credit balance is too low to access the API", False), ("blocked by policy", True)):
+        assert wg.EngineError(words, retryable=False, status=400).refused is refused
+
+
+def test_rows_whose_function_failed_still_teach(project: Project) -> None:
+    """A failure that is feedback is no refusal."""
+    engine = Pupil()
+    prompt = wg.Variable(START, "system prompt", requires_grad=True)
+
+    @wg.function(on_error="feedback")
+    def capitals(said: str) -> str:
+        if not said.isupper():
+            raise ValueError(f"{said} is not in capitals")
+        return said
+
+    rows = [{"word": f"held{number}", "shout": f"HELD{number}"} for number in range(16)]
+    training = wg.Trainer(
+        lambda variables, row: capitals(wg.llm_call(variables["prompt"], row["word"], engine=engine)),
+        lambda output, target: output == target,
+        variables={"prompt": prompt},
+        plan=wg.Plan(steps=1, batch=4, candidates=2, critic=engine),
+        input="word",
+        target="shout",
+    )
+
+    assert training.fit(rows[:4], rows[4:]).accepted
+
+
+def test_a_judge_of_pairs_is_not_shown_a_refusal(project: Project) -> None:
+    """A text that is refused an answer where the start got one is not better for it, and a refusal is no answer."""
+    sealed = project.divided().confirmation
+
+    class Paired(Prim):
+        def said(self, request: Request) -> Reply:
+            if request.purpose == "judge":
+                asked = request.messages[-1].text
+                if "The first answer" not in asked:
+                    good = re.search("[A-Z]{4}[0-9]", asked.split("The text to judge")[1])
+                    return {"critique": "It should be in capitals.", "score": float(bool(good))}
+                first = asked.split("The first answer")[1].split("The second answer")[0]
+                return {"reason": "capitals", "better": "first" if re.search("[A-Z]{4}[0-9]", first) else "second"}
+            if request.purpose == "forward" and "CAPITALS" not in request.messages[0].text:
+                return request.messages[-1].text
+            return super().said(request)
+
+    project.change("[search]", '[metric]\nkind = "rubric"\nrubric = "Is it in capitals?"\n\n[search]')
+    project.engine(Paired(*sealed[:5]))
+
+    report = project.json("optimize", project.config)
+    _, out, _ = project.run("runs", "show", report["run"])
+
+    assert not report["accepted"]
+    assert "5 sealed rows could be judged under the start, and not under the new text" in report["decision"]["words"]
+    assert "content filter" not in out
+
+
+def test_what_was_refused_on_sealed_rows_stays_so(project: Project) -> None:
+    """A failure on the test rows afterwards does not have the sealed ones asked again, which another filter may answer."""
+    sealed = project.divided().confirmation[0]
+    engine = Prim(sealed)
+    engine.down = ("test3",)
+    project.engine(engine)
+    code, _, _ = project.run("optimize", project.config)
+    (run,) = (each["run"] for each in project.json("runs", "list"))
+    engine.words, engine.down = (), ()
+
+    resumed = project.json("runs", "resume", run)
+
+    assert (code, resumed["accepted"], resumed["decision"]["excluded"]) == (4, True, 1)
 
 
 def test_where_all_rows_are_refused_the_run_ends(project: Project) -> None:

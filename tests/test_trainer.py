@@ -20,6 +20,8 @@ import wordgrad as wg
 from engines import verdicts
 from project import BETTER, START, Pupil, Silent
 from stored import rows
+from wordgrad.store.database import Database
+from wordgrad.store.runs import find
 from wordgrad.testing import RuleEngine
 from wordgrad.train.events import Advance, Event, Phase
 from wordgrad.types import Request
@@ -637,6 +639,8 @@ def test_a_run_goes_on_with_its_own_rows(tmp_path: Path, split: str) -> None:
 
     with pytest.raises(wg.StoreError, match=f"the {split} rows are not those that it began with"):
         trainer(Pupil())[1].fit(**data, store=store, resume=result.run)
+    with Database(store) as database:
+        assert find(database, result.run).status == "done"
 
 
 def test_a_failed_run_that_is_kept_says_how_to_go_on(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ WordgradError
 from __future__ import annotations
 
 _OF_THE_REQUEST = (400, 413, 422)
+_OF_THE_ACCOUNT = ("credit balance", "billing", "quota")
 
 
 class WordgradError(Exception):
@@ -59,8 +60,12 @@ class EngineError(WordgradError):
 
     @property
     def refused(self) -> bool:
-        """Whether the server refused this one request, for what it says or how long it is; others may pass."""
-        return not self.retryable and self.status in _OF_THE_REQUEST
+        """Whether the server refused this one request, for what it says or how long it is; others may pass.
+
+        An account without money answers no other request either, and some servers say 400 then, too.
+        """
+        account = any(each in str(self).casefold() for each in _OF_THE_ACCOUNT)
+        return not self.retryable and self.status in _OF_THE_REQUEST and not account
 
 
 class BudgetExceeded(WordgradError):  # noqa: N818 - the field's name for it, and the contract's

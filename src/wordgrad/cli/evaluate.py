@@ -46,13 +46,21 @@ def evaluate(
             preflight([engine_of(table) for table in settings.scoring])
             screen(Phase("scoring the test rows", len(test)))
             scores = job.task.scores(test, values, observer=screen)
-        found = {"n": len(test), "score": scores.mean, "passed": sum(scores.passed), "calls": run.usage.calls}
+        unjudged = scores.values.count(None)
+        found = {
+            "n": len(test),
+            "score": scores.mean,
+            "passed": sum(scores.passed),
+            "unjudged": unjudged,
+            "calls": run.usage.calls,
+        }
         run.note("end", {"status": "done", **found})
     if as_json:
         print_json(found)
     else:
         score = shown(scores.mean)
-        console.print(f"{score} on {found['n']} test rows, {found['passed']} passed, {found['calls']} calls")
+        missed = f" ({unjudged} could not be judged)" if unjudged else ""
+        console.print(f"{score} on {len(test)} test rows{missed}, {found['passed']} passed, {found['calls']} calls")
 
 
 def estimate(config: Settings, as_json: AsJson = False) -> None:

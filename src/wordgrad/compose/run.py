@@ -57,6 +57,8 @@ class Run:
             raise UsageError(f"resume={resume!r} needs the store= that keeps the run")
         self.budget = budget or Budget()
         self._database = self._opened(store, resume)
+        self._report: Mapping[str, Any] | None = None
+        """What the run had ended with when it was resumed."""
         try:
             if resume is None:
                 self.id = runs.open_run(self._database, name=name, seed=seed, settings=settings or {}, secret=secret)
@@ -65,7 +67,7 @@ class Run:
                     runs.share_replies(self._database, replies_of, self.id)
             else:
                 row = runs.reopen_run(self._database, resume)
-                self.id, self.seed = row.id, row.seed
+                self.id, self.seed, self._report = row.id, row.seed, row.report
             self.secret = runs.secret_of(self._database, self.id)
             self._ledger = RunLedger(self._database, self.id, cache=cache)
             self._results = Results(self._database, self.id, cache=cache)
@@ -99,11 +101,17 @@ class Run:
             self._database.close(None if error is None else self._ended_by(error))
 
     def _ended_by(self, error: BaseException) -> Callable[[Connection], None]:
-        """The run's status and what lets it be resumed, in one change: a kill between the two would part them."""
-        forget = self._ledger.forgetting(error)
+        """The run's status and what lets it be resumed, in one change: a kill between the two would part them.
+
+        A run that had ended stays as it was where it is resumed with another program, other settings or other data.
+        """
+        forget, report = self._ledger.forgetting(error), self._report
         status = {"status": "failed" if isinstance(error, Exception) else "interrupted"}
 
         def change(connection: Connection) -> None:
+            if report is not None and isinstance(error, StoreError | UsageError):
+                runs.add_event(connection, self.id, "end", report)
+                return
             runs.add_event(connection, self.id, "status", status)
             forget(connection)
 

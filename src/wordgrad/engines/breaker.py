@@ -38,7 +38,7 @@ class Breaker(Wrapper):
         try:
             completion = await self.inner.complete(request)
         except EngineError as error:
-            if not error.retryable:
+            if not error.retryable and not error.refused:
                 self._in_a_row += 1
                 self._last = str(error)
             raise

@@ -238,7 +238,7 @@ def _flipped(gains: Sequence[float], alpha: float, rng: random.Random) -> _Found
 
 
 def _wald(gains: Sequence[float], alpha: float) -> tuple[float, float]:
-    """The normal interval with two made-up rows, half a gain and half a loss of usual size on each; 1 before any."""
+    """The normal interval with two made-up rows: half a gain and half a loss, of usual size, and one row alike."""
     if not gains:
         return -1.0, 1.0
     n, squares = len(gains) + 2, math.fsum(each * each for each in gains)

@@ -96,7 +96,8 @@ class Decision:
     guardrails: Mapping[str, Kept] = field(default_factory=dict)
     unjudged: int = 0
     """Rows that could be judged under the start and not under the candidate, where chance would not leave out so many:
-    what it does there is not known, and may be why the others look better. A judge of pairs leaves out neither."""
+    what it does there is not known, and may be why the others look better. Where a model prefers one of two answers:
+    rows that the candidate alone was refused an answer to."""
     by_judge: bool = False
     """Whether a model judged, which was not told which text was which."""
     seen_before: bool = False
@@ -173,7 +174,7 @@ def decide(
     *,
     acceptance: Acceptance,
     rng: random.Random,
-    by_judge: bool = False,
+    answered: Pairs | None = None,
     seen_before: bool = False,
 ) -> Decision:
     """Compare the candidate with the start on rows that nothing else has seen. Once a run: see `claim()`.
@@ -183,7 +184,7 @@ def decide(
         guardrails: The others' by name.
         acceptance: What the candidate has to show.
         rng: Draws what the tests need.
-        by_judge: Whether the scores are a model's preferences.
+        answered: Where the scores are a model's preferences, which rows each text answered: a score for each that did.
         seen_before: Whether another run has looked at these rows.
     """
     alpha = acceptance.alpha
@@ -195,8 +196,8 @@ def decide(
         likely=likely_gain(pairs, found),
         needed=None if found.proved else _needed(pairs, found),
         guardrails={name: _kept(each, acceptance, rng) for name, each in guardrails.items()},
-        unjudged=0 if by_judge else _unjudged(pairs, alpha),
-        by_judge=by_judge,
+        unjudged=_unjudged(pairs if answered is None else answered, alpha),
+        by_judge=answered is not None,
         seen_before=seen_before,
     )
 

@@ -17,6 +17,9 @@ from wordgrad.errors import EngineError, NodeError, UsageError, WordgradError
 from wordgrad.train.events import Advance, Observer, Refused, unwatched
 from wordgrad.train.program import Answer
 
+_ROWS = 5
+"""Of fewer rows, all may be refused for what they say."""
+
 
 class Begun(NamedTuple):
     """An answer and its judgements, pending."""
@@ -81,48 +84,46 @@ def begun(answer: Answer, rows: Sequence[Row], judged: Callable[[int, Variable],
 
 def settled(
     judgements: Sequence[Variable], places: Sequence[str], observer: Observer = unwatched, *, wide: int = 1
-) -> list[Result]:
+) -> list[Result | EngineError]:
     """The judgements in order, once they are there. Where one fails, the others are stopped.
 
-    A request that the server refuses for what it says fails its own judgements alone: their results have a `failure`,
-    and no score. Where all are refused, it is not the rows' fault, and the first error is raised.
+    A request that the server refuses for what it says fails its own judgements alone: its error stands in their place.
+    Where that is more than half of five rows or more, it is not the rows' fault, and the first of these is raised.
 
     Args:
         judgements: Those of one text, row by row; or of several texts on the same rows.
         places: The rows', for messages.
-        observer: Told after each row, and of each refusal.
+        observer: Told after each row, and of each that was refused.
         wide: Judgements of one row.
 
     Raises:
         WordgradError: As an engine or a budget raised it; a caller's mistake, with the call that it was found in.
         NodeError: Code of the user's failed.
     """
-    results: list[Result] = []
-    refusals: list[EngineError] = []
+    results: list[Result | EngineError] = []
     try:
-        for done, each in enumerate(judgements, start=1):
-            found = _result(each)
-            if isinstance(found, EngineError):
-                refusals.append(found)
-                observer(Refused(places[(done - 1) // wide % len(places)], str(found)))
-                found = Result(value=str(found), failure=str(found))
-            results.append(found)
-            if done % wide == 0:
-                observer(Advance(done // wide))
+        for first in range(0, len(judgements), wide):
+            row = [_result(each) for each in judgements[first : first + wide]]
+            results += row
+            if refusals := [each for each in row if isinstance(each, EngineError)]:
+                observer(Refused(places[first // wide % len(places)], str(refusals[0])))
+            observer(Advance(first // wide + 1))
     except BaseException:
         abandon(judgements)
         raise
-    if refusals and len(refusals) == len(judgements):
-        raise refusals[0]
+    if len(places) >= _ROWS:
+        for number in range(wide):
+            by_one = results[number::wide]
+            refusals = [each for each in by_one if isinstance(each, EngineError)]
+            if 2 * len(refusals) > len(by_one):
+                raise refusals[0]
     return results
 
 
-def said(output: Variable) -> str:
-    """What a program answered; where it failed, how."""
+def said(output: Variable) -> str | None:
+    """What a program answered; where it failed, how; None where its request was refused."""
     found = _result(output)
-    if isinstance(found, EngineError):
-        return str(found)
-    return found.failure or output.text
+    return None if isinstance(found, EngineError) else found.failure or output.text
 
 
 @contextmanager

@@ -47,7 +47,8 @@ class Checkup:
     @property
     def worthwhile(self) -> bool:
         """Whether there is something to learn, and the sealed rows could show it."""
-        return self.provable is not None and self.failing > 0 and self.provable <= self.below / self.rows
+        better = None if self.provable is None else self.provable + self.worse
+        return better is not None and self.failing > 0 and better <= self.below / self.rows
 
     @property
     def proof(self) -> str:

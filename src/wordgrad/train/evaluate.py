@@ -102,6 +102,11 @@ class Task:
         """Two texts' scores on the same rows, with more as better."""
         return _paired(start, candidate, self.scale, self.cases(rows))
 
+    def answered(self, rows: Sequence[Row], start: Measured, candidate: Measured) -> Pairs:
+        """Which rows the server let both texts answer, as pairs of equal scores."""
+        start_, candidate_ = ([None if each is None else 1.0 for each in found.outputs] for found in (start, candidate))
+        return paired(start_, candidate_, units=self.cases(rows))
+
     def guarded(self, rows: Sequence[Row], start: Measured, candidate: Measured) -> dict[str, Guarded]:
         """Both texts by each guardrail."""
         cases = self.cases(rows)

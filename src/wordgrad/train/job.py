@@ -28,7 +28,8 @@ from wordgrad.train.scores import Measured, Scores, Slice, slices
 from wordgrad.train.search import Search
 from wordgrad.types import Engine, Index
 
-_END: Index = (1_000_000_000,)
+_SEALED: Index = (1_000_000_000,)
+_TEST: Index = (1_000_000_001,)
 """The place of the end's calls: behind those of any search, which a failure in the end must not make forgotten."""
 
 Status: TypeAlias = Literal["done", "budget", "unmeasured"]
@@ -240,12 +241,13 @@ def run(
         return outcome
     observer(Ending(steps=len(search.steps), found=outcome.found))
     try:
-        with _numbered(_END):
+        with _numbered(_SEALED):
             decision, kinds = _decided(job, outcome, seed=seed, observer=observer)
-            outcome = replace(outcome, decision=decision, kinds=kinds)
-            if outcome.accepted and outcome.test_start is not None:
+        outcome = replace(outcome, decision=decision, kinds=kinds)
+        if outcome.accepted and outcome.test_start is not None:
+            with _numbered(_TEST):
                 test_found, gain = _tested(job, outcome, outcome.test_start, seed=seed, observer=observer)
-                outcome = replace(outcome, test_found=test_found, gain=gain)
+            outcome = replace(outcome, test_found=test_found, gain=gain)
     except BudgetExceeded as error:
         outcome = replace(outcome, status="unmeasured", spent=error)
     for name, parameter in job.task.program.parameters.items():
@@ -279,7 +281,7 @@ def _decided(job: Job, outcome: Outcome, *, seed: int, observer: Observer) -> tu
         job.task.paired(sealed, old.target, new.target),
         job.task.guarded(sealed, old, new),
         acceptance=job.acceptance,
-        by_judge=job.task.pairwise is not None,
+        answered=None if job.task.pairwise is None else job.task.answered(sealed, old, new),
         seen_before=job.seen_before,
         rng=random.Random(f"decision {seed}"),  # noqa: S311 - no secret
     )
@@ -303,7 +305,7 @@ def _tested(job: Job, outcome: Outcome, start: Scores, *, seed: int, observer: O
 
 
 def _disagreements(job: Job, old: Measured, new: Measured) -> list[Disagreement]:
-    """The sealed rows on which the texts led to different answers, in order."""
+    """The sealed rows on which the texts led to different answers, in order; a refusal is none."""
     scores = zip(job.task.oriented(old.target), job.task.oriented(new.target), strict=True)
     signs = [0 if was is None or now is None else (now > was) - (now < was) for was, now in scores]
     rows, task = job.division.confirmation, job.task
@@ -311,7 +313,7 @@ def _disagreements(job: Job, old: Measured, new: Measured) -> list[Disagreement]
     return [
         Disagreement(row=row.place, case=case, asked=text_form(row[task.input]), start=before, found=after, metric=sign)
         for row, case, before, after, sign in found
-        if before != after
+        if before is not None and after is not None and before != after
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wordgrad.core.variable import Variable
-from wordgrad.errors import UsageError
+from wordgrad.errors import EngineError, UsageError
 from wordgrad.train.answers import settled
 from wordgrad.train.evaluate import Task
 
@@ -42,7 +42,7 @@ def hold_against(task: Task, known: Sequence[Known], *, where: str) -> None:
     results = settled(judged, places)
     for number, (each, result) in enumerate(zip(known, results, strict=True), start=1):
         which = f"{where}: of number {number}, {each.output!r}, the metric"
-        if result.score is None:
+        if isinstance(result, EngineError) or result.score is None:
             raise UsageError(f"{which} gives no score: mend it")
         if bool(result.passed) != each.passes:
             does, worth = ("passes it", "bad") if result.passed else ("fails it", "good")

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wordgrad.core.value import Result
+from wordgrad.errors import EngineError
 from wordgrad.losses.base import Scale
+
+_UNJUDGED = Result(value="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +33,13 @@ class Scores:
         return sum(known) / len(known) if known else None
 
     @classmethod
-    def from_results(cls, results: Sequence[Result]) -> Scores:
-        """Those of judgements, one a row."""
+    def from_results(cls, results: Sequence[Result | EngineError]) -> Scores:
+        """Those of judgements, one a row; a refused one could not judge."""
+        judged = [_UNJUDGED if isinstance(each, EngineError) else each for each in results]
         return cls(
-            values=tuple(each.score for each in results),
-            passed=tuple(bool(each.passed) for each in results),
-            tags=tuple(each.tags for each in results),
+            values=tuple(each.score for each in judged),
+            passed=tuple(bool(each.passed) for each in judged),
+            tags=tuple(each.tags for each in judged),
         )
 
     def oriented(self, scale: Scale) -> list[float | None]:
@@ -87,7 +91,8 @@ def slices(start: Scores, end: Scores) -> list[Slice]:
 class Measured:
     """One text's answers, and their scores by all metrics, in the order of the rows."""
 
-    outputs: tuple[str, ...]
+    outputs: tuple[str | None, ...]
+    """None where a request was refused."""
     target: Scores
     guardrails: Mapping[str, Scores]
 

@@ -13,6 +13,7 @@ from wordgrad.core.gradient import Gradient
 from wordgrad.core.variable import Variable
 from wordgrad.data.rows import Row
 from wordgrad.engines.defaults import backward_engine, resolve
+from wordgrad.errors import EngineError
 from wordgrad.optim.base import Optimizer
 from wordgrad.optim.compression import Compression
 from wordgrad.optim.proposal import Proposal
@@ -243,7 +244,7 @@ class Search:
         losses = self.task.judged(batch, None)
         results = settled(losses, [each.place for each in batch], self.observer)
         scores = Scores.from_results(results)
-        judged = [each for each, found in zip(losses, results, strict=True) if found.failure is None]
+        judged = [each for each, found in zip(losses, results, strict=True) if not isinstance(found, EngineError)]
         # A row that the program answers without its variables, from a table or a cache, teaches nothing.
         used = [each for each in judged if each.requires_grad]
         self._unused = () if used else judged
