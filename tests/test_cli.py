@@ -761,7 +761,7 @@ def test_the_built_in_program_has_one_prompt(project: Project) -> None:
 
 def test_eval_scores_the_configured_text(project: Project) -> None:
     """`eval` asks the engine once, then runs the test rows once."""
-    assert project.json("eval", project.config) == {"n": 5, "score": 0.0, "passed": 0, "calls": 6}
+    assert project.json("eval", project.config) == {"n": 5, "score": 0.0, "passed": 0, "unjudged": 0, "calls": 6}
 
 
 def test_eval_scores_another_text(project: Project) -> None:
@@ -771,7 +771,7 @@ def test_eval_scores_another_text(project: Project) -> None:
 
     found = project.json("eval", project.config, "--variable", f"prompt={other}")
 
-    assert found == {"n": 5, "score": 1.0, "passed": 5, "calls": 6}
+    assert found == {"n": 5, "score": 1.0, "passed": 5, "unjudged": 0, "calls": 6}
 
 
 @pytest.mark.parametrize("given", ["prompt", "other=prompt.txt", "prompt=missing.txt"])

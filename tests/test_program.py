@@ -288,7 +288,9 @@ def test_a_row_that_could_not_be_judged_is_no_zero(project: Project) -> None:
     """None is left out of the mean."""
     own_metric(project, 'return (None, "?") if output == "test0" else (0.5, "")')
 
-    assert project.json("eval", project.config) == {"n": 5, "score": 0.5, "passed": 0, "calls": 6}
+    assert project.json("eval", project.config) == {
+        "n": 5, "score": 0.5, "passed": 0, "unjudged": 1, "calls": 6,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -319,7 +321,7 @@ def test_a_metric_that_judges_nothing_has_no_score(project: Project) -> None:
 
     code, out, _ = project.run("eval", project.config)
 
-    assert (code, "- on 5 test rows, 0 passed" in out) == (0, True)
+    assert (code, "- on 5 test rows (5 could not be judged), 0 passed" in out) == (0, True)
 
 
 def test_nothing_is_better_where_nothing_can_be_compared(project: Project) -> None:

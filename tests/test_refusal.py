@@ -65,6 +65,23 @@ def test_a_refused_row_is_named_once(project: Project) -> None:
     assert told.endswith(" was refused, and does not count: a content filter stopped this")
 
 
+def test_rewrites_that_are_too_long_everywhere_lose(project: Project) -> None:
+    """Though they are most of the texts: the present one is answered, so it is not the server."""
+
+    class Brief(Pupil):
+        def said(self, request: Request) -> Reply:
+            if request.purpose == "forward" and "CAPITALS" in request.messages[0].text:
+                return EngineError("too long", retryable=False, status=413)
+            return super().said(request)
+
+    project.engine(Brief())
+
+    report = project.json("optimize", project.config)
+
+    assert (report["accepted"], report["status"]) == (False, "done")
+    assert report["variables"][0]["end"] == START
+
+
 def test_a_small_batch_may_be_refused_as_a_whole(project: Project) -> None:
     """One row says nothing of the server: the next step learns from the next one."""
     project.change("steps = 2\nbatch = 4", "steps = 8\nbatch = 1")

@@ -88,7 +88,7 @@ def settled(
     """The judgements in order, once they are there. Where one fails, the others are stopped.
 
     A request that the server refuses for what it says fails its own judgements alone: its error stands in their place.
-    Where that is more than half of five rows or more, it is not the rows' fault, and the first of these is raised.
+    Where that is more than half of five rows or more, of each text, it is not what they say, and the first is raised.
 
     Args:
         judgements: Those of one text, row by row; or of several texts on the same rows.
@@ -113,10 +113,7 @@ def settled(
         raise
     if len(places) >= _ROWS:
         for number in range(wide):
-            by_one = results[number::wide]
-            refusals = [each for each in by_one if isinstance(each, EngineError)]
-            if 2 * len(refusals) > len(by_one):
-                raise refusals[0]
+            _require_answers(results[number::wide], len(places))
     return results
 
 
@@ -149,6 +146,14 @@ def _result(variable: Variable) -> Result | EngineError:
         if not error.refused:
             raise
         return error
+
+
+def _require_answers(results: Sequence[Result | EngineError], rows: int) -> None:
+    """Check that the server answers at least one of the texts, by one metric, on half of the rows."""
+    texts = [results[first : first + rows] for first in range(0, len(results), rows)]
+    refusals = [[each for each in text if isinstance(each, EngineError)] for text in texts]
+    if all(2 * len(each) > rows for each in refusals):
+        raise refusals[0][0]
 
 
 def _failed(row: Row, error: Exception) -> Variable:
