@@ -58,7 +58,7 @@ class Run:
         self.budget = budget or Budget()
         self._database = self._opened(store, resume)
         self._report: Mapping[str, Any] | None = None
-        """What the run had ended with when it was resumed."""
+        """What the run had ended with when it was resumed, until it ends anew."""
         try:
             if resume is None:
                 self.id = runs.open_run(self._database, name=name, seed=seed, settings=settings or {}, secret=secret)
@@ -175,6 +175,8 @@ class Run:
 
     def note(self, kind: str, body: Mapping[str, Any]) -> None:
         """Append an event."""
+        if kind == "end":
+            self._report = None
         self._database.write(lambda connection: runs.add_event(connection, self.id, kind, body)).result()
 
     def found(self) -> runs.Record:
