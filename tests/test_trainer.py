@@ -1256,7 +1256,7 @@ def test_examples_that_cannot_work_are_told(change: Mapping[str, Any], words_: s
 
 
 def test_programs_and_metrics_that_cannot_work_are_told() -> None:
-    """A function without variables, a thing that is no program, a loss without a score, a search of no steps."""
+    """A function without variables, one that is frozen, a thing that is no program, a loss without a score."""
     _, program = shout(Pupil())
     engine = Pupil()
 
@@ -1266,6 +1266,8 @@ def test_programs_and_metrics_that_cannot_work_are_told() -> None:
         wg.Trainer(program, same)
     with pytest.raises(wg.UsageError, match="variables='prompt' is a str: give a Variable that requires a gradient"):
         wg.Trainer(program, same, variables={"prompt": START})  # type: ignore[dict-item]
+    with pytest.raises(wg.UsageError, match="variables='prompt' does not require a gradient, and is not rewritten"):
+        wg.Trainer(program, same, variables={"prompt": wg.Variable(START, "system prompt")})
     with pytest.raises(wg.UsageError, match="str is a str: name a Module, or a function"):
         wg.Trainer("nothing", same)  # type: ignore[arg-type]
     with pytest.raises(wg.UsageError, match="metric is a TextLoss, which has no score: use JudgeLoss"):
