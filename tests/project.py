@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import wordgrad as wg
 from engines import verdicts
 from wordgrad import cli, get_engine
 from wordgrad.data.split import Division, divide
@@ -237,6 +238,20 @@ class Project:
         exited, out, err = self.run(*arguments, "--json")
         assert exited == code, err
         return json.loads(out)
+
+
+def shouting(program: Callable[..., Any], engine: RuleEngine) -> tuple[wg.Variable, wg.Trainer]:
+    """A prompt, and who trains it in one step of four rows: a program's outputs are to be shouted."""
+    prompt = wg.Variable(START, "system prompt", requires_grad=True)
+    plan = wg.Plan(steps=1, batch=4, candidates=2, critic=engine)
+    made = {"variables": {"prompt": prompt}, "plan": plan, "input": "word", "target": "shout"}
+    return prompt, wg.Trainer(program, lambda output, target: output == target, **made)  # type: ignore[arg-type]
+
+
+def shouted(split: str, count: int) -> list[dict[str, str]]:
+    """Rows of a split: a word, and how it is shouted."""
+    words = [f"{split}{number}" for number in range(count)]
+    return [{"word": word, "shout": word.upper()} for word in words]
 
 
 def breaking(kind: type[Event], error: BaseException, *, after: int = 0) -> Callable[[object, Event], None]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import wordgrad as wg
-from project import BETTER, START, Project, Pupil, own_modules, project
+from project import BETTER, START, Project, Pupil, own_modules, project, shouted, shouting
 from wordgrad.testing import RuleEngine
 from wordgrad.types import Request
 
@@ -169,7 +169,6 @@ def test_the_folder_of_the_configuration_goes_first(
 def test_a_crash_on_one_row_names_it_and_stops_the_others(caplog: pytest.LogCaptureFixture, waits: bool) -> None:
     """An error of a plain or an async function; nothing is said of the calls of other rows."""
     engine = Pupil()
-    prompt = wg.Variable(START, "system prompt", requires_grad=True)
 
     def program(variables: Mapping[str, wg.Variable], row: Mapping[str, Any]) -> wg.Variable:
         if row["word"] == "held7":
@@ -179,18 +178,11 @@ def test_a_crash_on_one_row_names_it_and_stops_the_others(caplog: pytest.LogCapt
     async def waiting(variables: Mapping[str, wg.Variable], row: Mapping[str, Any]) -> wg.Variable:
         return program(variables, row)
 
-    rows = [{"word": f"held{number}", "shout": f"HELD{number}"} for number in range(12)]
-    training = wg.Trainer(
-        waiting if waits else program,
-        lambda output, target: output == target,
-        variables={"prompt": prompt},
-        plan=wg.Plan(steps=1, batch=2, candidates=2, critic=engine),
-        input="word",
-        target="shout",
-    )
+    rows = shouted("held", 12)
+    _, training = shouting(waiting if waits else program, engine)
 
-    with pytest.raises(wg.NodeError, match=r"^the program failed on example 7: ValueError: an odd row$") as caught:
-        training.fit([*rows[:1], {"word": "train", "shout": "TRAIN"}], rows[1:])
+    with pytest.raises(wg.NodeError, match=r"^the program failed on example 8: ValueError: an odd row$") as caught:
+        training.fit(shouted("train", 4), rows)
     gc.collect()
 
     assert isinstance(caught.value.__cause__, ValueError)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import wordgrad as wg
-from project import BETTER, START, Project, Pupil, project
+from project import BETTER, START, Project, Pupil, project, shouted, shouting
 from wordgrad.errors import EngineError
 from wordgrad.testing import Reply
 from wordgrad.types import Request
@@ -114,7 +114,6 @@ def test_an_account_without_money_refuses_no_row() -> None:
 def test_rows_whose_function_failed_still_teach(project: Project) -> None:
     """A failure that is feedback is no refusal."""
     engine = Pupil()
-    prompt = wg.Variable(START, "system prompt", requires_grad=True)
 
     @wg.function(on_error="feedback")
     def capitals(said: str) -> str:
@@ -122,14 +121,9 @@ def test_rows_whose_function_failed_still_teach(project: Project) -> None:
             raise ValueError(f"{said} is not in capitals")
         return said
 
-    rows = [{"word": f"held{number}", "shout": f"HELD{number}"} for number in range(16)]
-    training = wg.Trainer(
-        lambda variables, row: capitals(wg.llm_call(variables["prompt"], row["word"], engine=engine)),
-        lambda output, target: output == target,
-        variables={"prompt": prompt},
-        plan=wg.Plan(steps=1, batch=4, candidates=2, critic=engine),
-        input="word",
-        target="shout",
+    rows = shouted("held", 16)
+    _, training = shouting(
+        lambda variables, row: capitals(wg.llm_call(variables["prompt"], row["word"], engine=engine)), engine
     )
 
     assert training.fit(rows[:4], rows[4:]).accepted
@@ -220,7 +214,6 @@ def test_other_failures_end_the_run(project: Project, status: int | None, retrya
 def test_a_program_that_reads_a_reply_itself_meets_the_refusal(waits: bool) -> None:
     """As an agent's loop does: the row counts for nothing, and the others are as they were."""
     engine = Prim("held7")
-    prompt = wg.Variable(START, "system prompt", requires_grad=True)
 
     def program(variables: Mapping[str, wg.Variable], row: Mapping[str, Any]) -> wg.Variable:
         answer = wg.llm_call(variables["prompt"], row["word"], engine=engine)
@@ -230,18 +223,9 @@ def test_a_program_that_reads_a_reply_itself_meets_the_refusal(waits: bool) -> N
         answer = wg.llm_call(variables["prompt"], row["word"], engine=engine)
         return wg.llm_call(variables["prompt"], str((await answer).value).lower(), engine=engine)
 
-    rows = [{"word": f"held{number}", "shout": f"HELD{number}"} for number in range(24)]
-    training = wg.Trainer(
-        waiting if waits else program,
-        lambda output, target: output == target,
-        variables={"prompt": prompt},
-        plan=wg.Plan(steps=1, batch=4, candidates=2, critic=engine),
-        input="word",
-        target="shout",
-    )
+    rows = shouted("held", 24)
+    prompt, training = shouting(waiting if waits else program, engine)
 
-    result = training.fit(
-        [{"word": f"train{number}", "shout": f"TRAIN{number}"} for number in range(4)], rows[4:], rows[:4]
-    )
+    result = training.fit(shouted("train", 4), rows[4:], rows[:4])
 
     assert (result.accepted, prompt.value) == (True, BETTER)

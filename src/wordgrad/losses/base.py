@@ -44,11 +44,14 @@ class Scale:
         return self.bounds[0] if self.higher_is_better else self.bounds[1]
 
     @property
+    def best(self) -> float:
+        """The good end of the bounds."""
+        return self.bounds[1] if self.higher_is_better else self.bounds[0]
+
+    @property
     def needed(self) -> float:
         """The score at which an example passes."""
-        if self.passing is not None:
-            return self.passing
-        return self.bounds[1] if self.higher_is_better else self.bounds[0]
+        return self.best if self.passing is None else self.passing
 
     def shown(self, score: float | None) -> str:
         """A score for people: a percentage where scores are from 0 to 1; "-" where there is none."""

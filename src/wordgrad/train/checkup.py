@@ -95,7 +95,6 @@ def checkup(job: Job, first: Scores, again: Scores, *, seed: int) -> Checkup:
     both = zip(first.values, again.values, first.passed, again.passed, strict=True)
     judged = [(old, new, one, two) for old, new, one, two in both if old is not None and new is not None]
     scores, scale = [old for old, *_ in judged], job.task.scale
-    best = next(each for each in scale.bounds if each != scale.worst)
     failing = sum(not one and not two for *_, one, two in judged)
     worse = min(WORSE, 1 - failing / len(judged)) if judged else WORSE
     sealed = job.cases
@@ -105,7 +104,7 @@ def checkup(job: Job, first: Scores, again: Scores, *, seed: int) -> Checkup:
         score=sum(scores) / len(scores) if scores else None,
         interval=mean_interval(scores, rng=random.Random(f"checkup {seed}"), bounds=scale.bounds),  # noqa: S311 - no secret
         failing=failing,
-        below=sum(best not in {old, new} for old, new, *_ in judged),
+        below=sum(scale.best not in {old, new} for old, new, *_ in judged),
         graded=any(each not in scale.bounds for old, new, *_ in judged for each in (old, new)),
         flipped=sum(one != two for *_, one, two in judged),
         unsteady=sum(old != new for old, new, *_ in judged),
