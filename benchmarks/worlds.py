@@ -2,7 +2,7 @@
 
     python benchmarks/worlds.py
 
-About three quarters of an hour on one core. The worlds stand in worlds.json: drawn once (`--draw`), before any search ran on them.
+About an hour on one core. The worlds stand in worlds.json: drawn once (`--draw`), before any search ran on them.
 The same worlds give the same page.
 """
 
@@ -32,6 +32,8 @@ TOOLS = {"wordgrad": "wordgrad_world.py", "gepa": "gepa_world.py", "textgrad": "
 NAMES = {"wordgrad": "wordgrad", "gepa": "GEPA 0.1.4", "textgrad": "TextGrad's script"}
 KINDS = ("nothing", "rare", "spread", "worse")
 RESAMPLES = 1_000
+MANY = 15
+"""Runs of ours in each world where nothing can be gained: a share of a few in a hundred is not told by a hundred runs."""
 
 Key = tuple[int, int]
 """Of a run: its world's number, and its own."""
@@ -151,6 +153,12 @@ def share(runs: Runs, figure: Figure) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
+def sure(runs: Runs, figure: Figure) -> str:
+    """A share as a percentage, with its interval."""
+    between = interval(runs, figure)
+    return share(runs, figure) + ("" if between is None else f" ({100 * between[0]:.1f} to {100 * between[1]:.1f})")
+
+
 def number(runs: Runs, figure: Figure) -> str:
     """A plain number."""
     value = figure(runs)
@@ -228,6 +236,29 @@ def outcomes(found: Mapping[str, Runs], title: str) -> Section:
         "As shares of the budget, the program runs, and all calls; and the rewrites that it had."
     )
     return Section(title=title, text=text, columns=columns, rows=rows)
+
+
+def alarms(runs: Runs, first: int) -> Section:
+    """How often ours changes something for nothing, over more runs than the peers made.
+
+    Args:
+        runs: All of them.
+        first: So many of each world are those of the other tables.
+    """
+    parts = {
+        f"the {first} of each world in the other tables": [each for each in runs if each.visit.run < first],
+        "the others": [each for each in runs if each.visit.run >= first],
+        "all": runs,
+    }
+    return Section(
+        title="Where nothing can be gained, ours more often",
+        text=f"In {MANY} runs of ours in each of these worlds, the first {first} of which are those of the other tables.",
+        columns=("", "runs", "another text", "truly below the start", "true gain"),
+        rows=[
+            [name, str(len(part)), sure(part, CHANGED), share(part, BELOW), points(part, TRUE)]
+            for name, part in parts.items()
+        ],
+    )
 
 
 def something(run: Ended) -> bool:
@@ -428,17 +459,19 @@ def parted(found: Mapping[str, Runs]) -> tuple[dict[str, Runs], dict[str, Runs]]
     )
 
 
-def sections(found: Mapping[str, Runs], equal: Mapping[str, Runs]) -> list[Section]:
+def sections(found: Mapping[str, Runs], equal: Mapping[str, Runs], many: Runs) -> list[Section]:
     """All tables.
 
     Args:
         found: What each tool ended with.
         equal: The same, with the peers' budgets what ours really used.
+        many: Of ours, where nothing can be gained; the first of them are those in `found`.
     """
     nothing, gains = parted(found)
     return [
         goals(found),
         outcomes(nothing, "Where nothing can be gained"),
+        alarms(many, 1 + max(each.visit.run for each in found["wordgrad"])),
         outcomes(gains, "Where something can be gained"),
         beside(
             found,
@@ -472,7 +505,8 @@ def main() -> None:
     found = {tool: searched(tool, worlds, given.runs) for tool in TOOLS}
     used = {each.key: each.rollouts for each in found["wordgrad"]}
     equal = {tool: searched(tool, worlds, given.runs, used) for tool in TOOLS if tool != "wordgrad"}
-    made = sections(found, {"wordgrad": found["wordgrad"], **equal})
+    many = searched("wordgrad", [each for each in worlds if each.kind == "nothing"], MANY)
+    made = sections(found, {"wordgrad": found["wordgrad"], **equal}, many)
     show(made)
     if given.worlds is None:
         PAGE.write_text("\n".join([HEAD, *(each.markdown() for each in made)]), encoding="utf-8")
