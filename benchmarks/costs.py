@@ -1,6 +1,6 @@
 """What was predicted before a run beside what the run took, on 20 configurations; and what a strategy's critics are.
 
-    python benchmarks/costs.py --repeats 5
+    python benchmarks/costs.py --repeats 10
 
 No model is asked: a made-up engine answers, whose prompts are worth a number, and whose replies are of random length.
 Writes COSTS.md.
@@ -42,7 +42,7 @@ STRATEGIES: Mapping[str, Any] = {"per_node": wg.per_node, "per_edge": wg.per_edg
 WORTH = re.compile(r"\(worth (\d\.\d\d)\)")
 ASKED = re.compile(r"Answer for ((?:P\d+)(?:, P\d+)*)")
 FORMULA = "n·k(k+1)/2"
-FIRST = 40
+FIRST = 45
 """The first seed: those before were seen when the way of predicting was chosen."""
 N = 5
 NEAR, TWICE = 0.2, 2.0

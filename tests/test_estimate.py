@@ -220,7 +220,7 @@ def test_a_compression_is_predicted(project: Project) -> None:
     project.change("candidates = 2", "candidates = 2\ncompressions = 3")
     more = [now["calls"] - old["calls"] for now, old in zip(predicted(project), before, strict=True)]
 
-    assert more == [21, 21]
+    assert more == [21, 20]
 
 
 def test_rewrites_that_help_are_expected_to_end_a_race_early(project: Project) -> None:
@@ -269,7 +269,9 @@ def test_a_silent_critic_ends_what_is_expected(project: Project) -> None:
 
 def test_the_comparison_after_a_compression_is_expected(project: Project) -> None:
     """It scores the shorter text on all selection rows, however early the race ended."""
+    project.rows("train", [f"train{number}" if number % 2 else f"TRAIN{number}" for number in range(8)])
     project.rows("validation", [f"held{number}" for number in range(400)])
+    project.change("batch = 4", "batch = 8")
     project.engine(Wordier())
     without, _ = predicted(project)
     project.change("candidates = 2", "candidates = 2\ncompressions = 1")
@@ -393,14 +395,14 @@ def test_an_unsteady_start_may_fail_later(project: Project) -> None:
 
 
 def test_fewer_rows_looked_at_say_less(project: Project) -> None:
-    """A bound from two rows is above that from all, where no row failed."""
+    """What an answer takes is less sure from two rows than from all, so the bound is above theirs."""
     perfect(project)
     project.rows("validation", [f"held{number}" for number in range(60)])
 
     _, few = predicted(project, "--rows", "2")
     _, all_rows = predicted(project)
 
-    assert few["calls"] >= all_rows["calls"] + 3 * 8 + 3  # the first heat of a race, a critic, two rewrites
+    assert few["calls"] == all_rows["calls"]
     assert few["tokens"] > all_rows["tokens"]
     assert few["usd"] is None
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wordgrad.errors import UsageError
-from wordgrad.statistics.races import Effect, Rewriting
+from wordgrad.statistics.races import Effect, Rewriting, Shares
 from wordgrad.statistics.racing import Heat, Race, Standing, most_scores
 
 MADE_UP = {"rewrites": 4, "rows": 40, "wrong": 0.5, "margin": 0.02}
@@ -266,19 +266,43 @@ def test_a_race_needs_runners_and_rows(wrong: dict) -> None:
 # ---- made-up races
 
 
-@pytest.mark.parametrize(("mended", "failing"), [(0, 0), (0, 40), (4, 40), (40, 40), (400, 400)])
-def test_rewrites_are_made_up_by_what_was_seen(mended: int, failing: int) -> None:
-    """Shares are what was seen and, as if of five rows more, a fifth; nothing was seen of right rows."""
-    draws, tried = rng(), [Effect(mended, failing, 0, 0)]
+SOME, ALL, NONE = Shares(0.5, 5), Shares(1.0, 5), Shares(0.0, 5)
+
+
+def test_rewrites_change_a_fifth_of_rows_before_any_is_seen() -> None:
+    """So much on average, of wrong rows as of right ones."""
+    draws = rng()
+    drawn = [Rewriting.drawn(draws, []) for _ in range(10_000)]
+
+    assert sum(each.mends.mean for each in drawn) / 10_000 == pytest.approx(0.2, abs=0.01)
+    assert sum(each.breaks.mean for each in drawn) / 10_000 == pytest.approx(0.2, abs=0.01)
+
+
+@pytest.mark.parametrize("mended", [0, 4, 40])
+def test_rewrites_are_made_up_by_what_was_seen(mended: int) -> None:
+    """Of many rewrites with many rows the average is about found; of right rows nothing was seen."""
+    draws, tried = rng(), [Effect(mended, 40, 0, 0)] * 20
     drawn = [Rewriting.drawn(draws, tried) for _ in range(10_000)]
 
-    assert sum(each.mends for each in drawn) / 10_000 == pytest.approx((mended + 1) / (failing + 5), abs=0.01)
-    assert sum(each.breaks for each in drawn) / 10_000 == pytest.approx(0.2, abs=0.01)
+    assert sum(each.mends.mean for each in drawn) / 10_000 == pytest.approx(mended / 40, abs=0.05)
+    assert sum(each.breaks.mean for each in drawn) / 10_000 == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_rewrite_is_its_own_where_rewrites_differ() -> None:
+    """Six of eight rows are nearer the average where all tried are near it than where some mend all and some none."""
+    near, far = [Effect(4, 8, 0, 0)] * 8, [Effect(8, 8, 0, 0), Effect(0, 8, 0, 0)] * 4
+
+    def made_up(tried: list[Effect]) -> float:
+        draws = rng()
+        return sum(Rewriting.drawn(draws, tried).mends.one(draws, 6, 8) for _ in range(10_000)) / 10_000
+
+    assert made_up(near) == pytest.approx(0.6, abs=0.03)
+    assert made_up(far) == pytest.approx(0.7, abs=0.03)
 
 
 def test_a_made_up_rewrite_is_like_one_that_was_tried() -> None:
     """Where one of two mends all rows and the other none, races are won by one that does."""
-    raced = Rewriting([Effect(400, 400, 0, 400), Effect(0, 400, 0, 400)], 0.5, 0.0).raced(rng(), **MADE_UP)
+    raced = Rewriting([Effect(400, 400, 0, 400), Effect(0, 400, 0, 400)], SOME, NONE).raced(rng(), **MADE_UP)
 
     assert raced.won
     assert raced.wrong < 0.01
@@ -286,19 +310,19 @@ def test_a_made_up_rewrite_is_like_one_that_was_tried() -> None:
 
 def test_rewrites_that_change_nothing_do_not_win() -> None:
     """All texts are alike then, which forty rows do not tell: two of the five, the present one first, are scored on all."""
-    assert Rewriting([], 0.0, 0.0).raced(rng(), **MADE_UP) == (128, 40, 40, False, 0.5)
+    assert Rewriting([], NONE, NONE).raced(rng(), **MADE_UP) == (128, 40, 40, False, 0.5)
 
 
 def test_rewrites_that_mend_all_win() -> None:
     """Nothing is wrong afterwards."""
-    raced = Rewriting([], 1.0, 0.0).raced(rng(), **MADE_UP)
+    raced = Rewriting([], ALL, NONE).raced(rng(), **MADE_UP)
 
     assert (raced.won, raced.wrong) == (True, 0.0)
 
 
 def test_rewrites_that_break_rows_do_not_win() -> None:
     """The present text stays as it was, and the race ends early."""
-    raced = Rewriting([], 0.0, 1.0).raced(rng(), **MADE_UP)
+    raced = Rewriting([], NONE, ALL).raced(rng(), **MADE_UP)
 
     assert (raced.won, raced.wrong) == (False, 0.5)
     assert raced.scores < 5 * 40
@@ -307,13 +331,15 @@ def test_rewrites_that_break_rows_do_not_win() -> None:
 
 def test_without_rewrites_there_is_no_race() -> None:
     """The present text stays, and no row is scored."""
-    assert Rewriting([], 0.5, 0.0).raced(rng(), **{**MADE_UP, "rewrites": 0}) == (0, 0, 0, False, 0.5)
+    assert Rewriting([], SOME, NONE).raced(rng(), **{**MADE_UP, "rewrites": 0}) == (0, 0, 0, False, 0.5)
 
 
 @given(mends=st.floats(0, 1), breaks=st.floats(0, 1), wrong=st.floats(0, 1), seed=st.integers(0))
 def test_any_made_up_race_ends(mends: float, breaks: float, wrong: float, seed: int) -> None:
     """Shares stay shares, whatever rewrites do."""
-    raced = Rewriting([], mends, breaks).raced(rng(seed), rewrites=3, rows=10, wrong=wrong, margin=0.02)
+    raced = Rewriting([], Shares(mends, 5), Shares(breaks, 5)).raced(
+        rng(seed), rewrites=3, rows=10, wrong=wrong, margin=0.02
+    )
 
     assert 0 < raced.present <= raced.leader <= 10
     assert raced.leader < raced.scores <= 4 * 10

@@ -50,7 +50,7 @@ def made_up(job: Job, found: Checkup, rehearsal: Rehearsal, rng: random.Random) 
         job=job,
         rehearsal=rehearsal,
         rng=rng,
-        flips=_flips(found, rng),
+        flips=_flips(found, rehearsal, rng),
         wrong=_failing(found, rehearsal, rng),
         rewriting=Rewriting.drawn(rng, rehearsal.effects),
     )
@@ -62,13 +62,16 @@ def made_up(job: Job, found: Checkup, rehearsal: Rehearsal, rng: random.Random) 
     return run.course
 
 
-def _flips(found: Checkup, rng: random.Random) -> float:
+def _flips(found: Checkup, rehearsal: Rehearsal, rng: random.Random) -> float:
     """The chance that a row passes where it failed before, or fails where it passed.
 
     Every second engine is taken to be steady: the more rows were looked at without a flip, the surer this one is. Of
-    others the chance has Jeffreys' prior.
+    others the chance has Jeffreys' prior. Where no row failed at all, those of the rehearsal count as well: each
+    could have.
     """
     pairs, flipped = found.rows, found.flipped
+    if found.all_pass and not rehearsal.failing:
+        pairs += rehearsal.rows - rehearsal.unjudged
     unseen = math.exp(math.lgamma(pairs + 0.5) - math.lgamma(pairs + 1)) / math.sqrt(math.pi)
     if not flipped and rng.random() < 1 / (1 + unseen):
         return 0.0
@@ -114,7 +117,7 @@ class _Run:
 
     def compress(self) -> None:
         """Race shorter texts; the shortest of the best and the present one are compared on all rows."""
-        raced = self.race(self.job.plan.compressions)
+        raced = self.race(self.job.plan.compressions, last=True)
         if not raced.won:
             return
         rows = len(self.job.division.selection)
@@ -123,11 +126,11 @@ class _Run:
         self.course.rewritten += shorter
         self.course.raced += shorter + present
 
-    def race(self, rewrites: int) -> Raced:
-        """Race as many of the rewrites as can be used."""
+    def race(self, rewrites: int, *, last: bool = False) -> Raced:
+        """Race as many of the rewrites as can be used; with ties the present text leads, if it is not the last."""
         rows, rivals = len(self.job.division.selection), round(rewrites * self.rehearsal.racing)
         margin = self.job.acceptance.margin
-        raced = self.rewriting.raced(self.rng, rewrites=rivals, rows=rows, wrong=self.wrong, margin=margin)
+        raced = self.rewriting.raced(self.rng, rewrites=rivals, rows=rows, wrong=self.wrong, margin=margin, last=last)
         self.course.rewrites += rewrites
         # What earlier races scored of the present text is there.
         met = raced.present * (1 - self.seen / rows)
