@@ -65,6 +65,17 @@ def test_a_refused_row_is_named_once(project: Project) -> None:
     assert told.endswith(" was refused, and does not count: a content filter stopped this")
 
 
+def test_the_doctor_names_a_refused_row_once(project: Project) -> None:
+    """However many looks it was refused in."""
+    raced = project.divided().selection[0]
+    project.engine(Prim(raced))
+
+    _, out, _ = project.run("doctor", project.config)
+
+    assert out.count("was refused") == 1
+    assert "(1 could not be judged)" in out
+
+
 def test_rewrites_that_are_too_long_everywhere_lose(project: Project) -> None:
     """Though they are most of the texts: the present one is answered, so it is not the server."""
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import numpy as np
 import pytest
 
 import wordgrad as wg
@@ -503,6 +505,13 @@ def test_a_limit_that_is_no_amount_is_refused(kind: str, limit: Any) -> None:
     """Money and time may have fractions; no limit is said by None alone."""
     with pytest.raises(wg.UsageError, match=f"^{kind}={limit!r}: a budget needs a number, as in {kind}=2.5, 0"):
         wg.Budget(**{kind: limit})
+
+
+def test_limits_of_a_sweep_are_plain_numbers() -> None:
+    """They are numpy's, and are kept as Python's, which a store can write."""
+    budget = wg.Budget(calls=np.int64(5), tokens=np.int32(7), usd=np.float32(0.5), seconds=np.int64(9))
+
+    assert json.dumps(asdict(budget)) == '{"calls": 5, "tokens": 7, "usd": 0.5, "seconds": 9.0}'
 
 
 @pytest.mark.parametrize(("calls", "expected"), [(9, True), (10, False)])

@@ -35,11 +35,15 @@ def doctor(
     settings = configs.load(config)
     console, default, engine_of, job = prepared(settings, seed=seed, as_json=as_json)
     require_weights(settings, default, console, yes=yes)
+    refused: list[str] = []
 
     @contextmanager
     def opened() -> Generator[tuple[Run, Screen]]:
         name = f"doctor {config.resolve().parent.name}"
-        with Run(store or default_path(), seed=seed, name=name) as run, Screen(console, lambda: run.usage) as screen:
+        with (
+            Run(store or default_path(), seed=seed, name=name) as run,
+            Screen(console, lambda: run.usage, refused=refused) as screen,
+        ):
             yield run, screen
 
     found = preflighted(job, opened, seed=seed, rows=rows)

@@ -50,19 +50,19 @@ class Screen:
         console: Where to write.
         totals: Gives the run's usage so far.
         clock: Seconds; only differences count.
+        refused: Rows that were named as refused: the next text, or look, may be refused on the same ones.
     """
 
     console: Console
     totals: Callable[[], Totals]
     clock: Callable[[], float] = time.monotonic
+    refused: list[str] = field(default_factory=list)
     _progress: _Bar | None = None
     _bar: TaskID | None = None
     _used: Totals = field(init=False)
     _started: float = field(init=False)
     _phase: tuple[float, int] = field(init=False)
     """When the phase began, and the tokens written until then."""
-    _refused: list[str] = field(default_factory=list)
-    """Rows that were named: the next text may be refused on the same ones."""
 
     def __post_init__(self) -> None:
         self._used = self.totals()
@@ -88,8 +88,8 @@ class Screen:
             case Advance(done):
                 if self._progress is not None and self._bar is not None:
                     self._progress.update(self._bar, completed=done)
-            case Refused(place, reason) if place not in self._refused:
-                self._refused.append(place)
+            case Refused(place, reason) if place not in self.refused:
+                self.refused.append(place)
                 self.console.print(steps.visible(f"{place} was refused, and does not count: {reason}", style="yellow"))
             case Step():
                 steps.show(recorded(event), self.console)

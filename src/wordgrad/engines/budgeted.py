@@ -6,6 +6,8 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
 
 import anyio
 
@@ -37,12 +39,24 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, whole in (("calls", True), ("tokens", True), ("usd", False), ("seconds", False)):
-            limit = getattr(self, name)
-            kinds = int if whole else int | float
-            fits = isinstance(limit, kinds) and not isinstance(limit, bool) and math.isfinite(limit) and limit >= 0
-            if limit is not None and not fits:
-                wanted = f"a whole number, as in {name}=500" if whole else f"a number, as in {name}=2.5"
-                raise UsageError(f"{name}={limit!r}: a budget needs {wanted}, 0 or more, or None for no limit")
+            limit: Any = getattr(self, name)
+            if limit is not None:
+                # A sweep's limits are numpy's, and a store keeps plain numbers.
+                object.__setattr__(self, name, _count(name, limit) if whole else _amount(name, limit))
+
+
+def _count(name: str, limit: object) -> int:
+    if isinstance(limit, Integral) and not isinstance(limit, bool) and int(limit) >= 0:
+        return int(limit)
+    raise UsageError(
+        f"{name}={limit!r}: a budget needs a whole number, as in {name}=500, 0 or more, or None for no limit"
+    )
+
+
+def _amount(name: str, limit: object) -> float:
+    if isinstance(limit, Real) and not isinstance(limit, bool) and 0 <= float(limit) < math.inf:
+        return float(limit)
+    raise UsageError(f"{name}={limit!r}: a budget needs a number, as in {name}=2.5, 0 or more, or None for no limit")
 
 
 class Meter:
