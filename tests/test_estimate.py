@@ -402,9 +402,16 @@ def test_fewer_rows_looked_at_say_less(project: Project) -> None:
     _, few = predicted(project, "--rows", "2")
     _, all_rows = predicted(project)
 
-    assert few["calls"] == all_rows["calls"]
     assert few["tokens"] > all_rows["tokens"]
-    assert few["usd"] is None
+
+
+def test_training_rows_that_pass_say_that_an_engine_is_steady(project: Project) -> None:
+    """Where two looks at two rows say little, eight more that pass let the bound do without a race."""
+    perfect(project)
+
+    expected, bound = predicted(project, "--rows", "2")
+
+    assert bound["calls"] == expected["calls"] == taken(project)["calls"]
 
 
 def test_a_judge_of_a_guardrail_is_expected_too(project: Project) -> None:

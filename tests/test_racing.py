@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wordgrad.errors import UsageError
-from wordgrad.statistics.races import Effect, Rewriting, Shares
+from wordgrad.statistics.races import Effect, Rewriting, Spread
 from wordgrad.statistics.racing import Heat, Race, Standing, most_scores
 
 MADE_UP = {"rewrites": 4, "rows": 40, "wrong": 0.5, "margin": 0.02}
@@ -266,7 +266,7 @@ def test_a_race_needs_runners_and_rows(wrong: dict) -> None:
 # ---- made-up races
 
 
-SOME, ALL, NONE = Shares(0.5, 5), Shares(1.0, 5), Shares(0.0, 5)
+SOME, ALL, NONE = Spread(0.5, 5), Spread(1.0, 5), Spread(0.0, 5)
 
 
 def test_rewrites_change_a_fifth_of_rows_before_any_is_seen() -> None:
@@ -289,12 +289,12 @@ def test_rewrites_are_made_up_by_what_was_seen(mended: int) -> None:
 
 
 def test_a_rewrite_is_its_own_where_rewrites_differ() -> None:
-    """Six of eight rows are nearer the average where all tried are near it than where some mend all and some none."""
+    """One that mends six of eight is drawn towards the average where all tried are near it, and hardly where none is."""
     near, far = [Effect(4, 8, 0, 0)] * 8, [Effect(8, 8, 0, 0), Effect(0, 8, 0, 0)] * 4
 
     def made_up(tried: list[Effect]) -> float:
         draws = rng()
-        return sum(Rewriting.drawn(draws, tried).mends.one(draws, 6, 8) for _ in range(10_000)) / 10_000
+        return sum(Rewriting.drawn(draws, tried).mends.draw(draws, 6, 8) for _ in range(10_000)) / 10_000
 
     assert made_up(near) == pytest.approx(0.6, abs=0.03)
     assert made_up(far) == pytest.approx(0.7, abs=0.03)
@@ -311,6 +311,11 @@ def test_a_made_up_rewrite_is_like_one_that_was_tried() -> None:
 def test_rewrites_that_change_nothing_do_not_win() -> None:
     """All texts are alike then, which forty rows do not tell: two of the five, the present one first, are scored on all."""
     assert Rewriting([], NONE, NONE).raced(rng(), **MADE_UP) == (128, 40, 40, False, 0.5)
+
+
+def test_of_equals_a_rewrite_leads_where_the_present_text_is_last() -> None:
+    """As in a compression, where the shortest text stands first; the present one leaves early."""
+    assert Rewriting([], NONE, NONE).raced(rng(), **MADE_UP, present_last=True) == (128, 8, 40, True, 0.5)
 
 
 def test_rewrites_that_mend_all_win() -> None:
@@ -336,8 +341,8 @@ def test_without_rewrites_there_is_no_race() -> None:
 
 @given(mends=st.floats(0, 1), breaks=st.floats(0, 1), wrong=st.floats(0, 1), seed=st.integers(0))
 def test_any_made_up_race_ends(mends: float, breaks: float, wrong: float, seed: int) -> None:
-    """Shares stay shares, whatever rewrites do."""
-    raced = Rewriting([], Shares(mends, 5), Shares(breaks, 5)).raced(
+    """Spread stay shares, whatever rewrites do."""
+    raced = Rewriting([], Spread(mends, 5), Spread(breaks, 5)).raced(
         rng(seed), rewrites=3, rows=10, wrong=wrong, margin=0.02
     )
 

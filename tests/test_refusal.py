@@ -73,7 +73,6 @@ def test_the_doctor_names_a_refused_row_once(project: Project) -> None:
     _, out, _ = project.run("doctor", project.config)
 
     assert out.count("was refused") == 1
-    assert "(1 could not be judged)" in out
 
 
 def test_rewrites_that_are_too_long_everywhere_lose(project: Project) -> None:

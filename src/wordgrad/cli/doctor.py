@@ -35,7 +35,7 @@ def doctor(
     settings = configs.load(config)
     console, default, engine_of, job = prepared(settings, seed=seed, as_json=as_json)
     require_weights(settings, default, console, yes=yes)
-    refused: list[str] = []
+    refused: list[str] = []  # each look has a screen of its own
 
     @contextmanager
     def opened() -> Generator[tuple[Run, Screen]]:

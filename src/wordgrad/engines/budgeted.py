@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
 
 import anyio
 
@@ -39,7 +38,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, whole in (("calls", True), ("tokens", True), ("usd", False), ("seconds", False)):
-            limit: Any = getattr(self, name)
+            limit: object = getattr(self, name)
             if limit is not None:
                 # A sweep's limits are numpy's, and a store keeps plain numbers.
                 object.__setattr__(self, name, _count(name, limit) if whole else _amount(name, limit))

@@ -66,8 +66,8 @@ def _flips(found: Checkup, rehearsal: Rehearsal, rng: random.Random) -> float:
     """The chance that a row passes where it failed before, or fails where it passed.
 
     Every second engine is taken to be steady: the more rows were looked at without a flip, the surer this one is. Of
-    others the chance has Jeffreys' prior. Where no row failed at all, those of the rehearsal count as well: each
-    could have.
+    others the chance has Jeffreys' prior. Where no row failed at all, those of the rehearsal count as well: a
+    row that was seen once says something of flips where all are taken to pass.
     """
     pairs, flipped = found.rows, found.flipped
     if found.all_pass and not rehearsal.failing:
@@ -117,20 +117,22 @@ class _Run:
 
     def compress(self) -> None:
         """Race shorter texts; the shortest of the best and the present one are compared on all rows."""
-        raced = self.race(self.job.plan.compressions, last=True)
+        rows, before = len(self.job.division.selection), self.seen
+        raced = self.race(self.job.plan.compressions, present_last=True)
         if not raced.won:
             return
-        rows = len(self.job.division.selection)
-        shorter, present = rows - raced.leader, rows - raced.present
+        shorter, present = rows - raced.leader, (rows - raced.present) * (1 - before / rows)
         self.course.met += present
         self.course.rewritten += shorter
         self.course.raced += shorter + present
 
-    def race(self, rewrites: int, *, last: bool = False) -> Raced:
-        """Race as many of the rewrites as can be used; with ties the present text leads, if it is not the last."""
+    def race(self, rewrites: int, *, present_last: bool = False) -> Raced:
+        """Race as many of the rewrites as can be used."""
         rows, rivals = len(self.job.division.selection), round(rewrites * self.rehearsal.racing)
         margin = self.job.acceptance.margin
-        raced = self.rewriting.raced(self.rng, rewrites=rivals, rows=rows, wrong=self.wrong, margin=margin, last=last)
+        raced = self.rewriting.raced(
+            self.rng, rewrites=rivals, rows=rows, wrong=self.wrong, margin=margin, present_last=present_last
+        )
         self.course.rewrites += rewrites
         # What earlier races scored of the present text is there.
         met = raced.present * (1 - self.seen / rows)
