@@ -90,8 +90,9 @@ MISSES = """\
 Why goals are missed:
 
 - What rewrites are worth is chance. Two runs of one configuration differ by more than the goals allow, as the last column says, and no prediction is right for both.
-- What rewrites do to rows is seen of at most four of them on one batch, which says only roughly how long races last (2). Where many are right at once, there is one race and no second (10); and where few rows fail, a batch may have none, and a run of such batches races nothing (20).
-- Six rows (1) say little of how long rows are, nor do they rule out that a row which passed fails the next time; so the bound pays for a race."""
+- A rewrite is taken to mend such a share of what still fails as those tried did. Where each adds as much as the first (4), a batch mostly has no failing row after three steps, and the fourth, which was predicted, races nothing.
+- What rewrites do to rows is seen of at most four of them on one batch, which says only roughly how long races last (2, 9). Where few rows fail, a batch may have none, and a run of such batches races nothing (20).
+- Six rows (1) say little of how long rows are."""
 
 LENGTHS = {
     "few": {"critic": (10, 40), "rewrite": (30, 120), "answer": (2, 10), "row": (10, 40)},
