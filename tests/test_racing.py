@@ -7,9 +7,11 @@ import math
 import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import betabinom
 
 from wordgrad.errors import UsageError
 from wordgrad.statistics.races import Effect, Rewriting, Spread
@@ -269,22 +271,19 @@ def test_a_race_needs_runners_and_rows(wrong: dict) -> None:
 SOME, ALL, NONE = Spread(0.5, 5), Spread(1.0, 5), Spread(0.0, 5)
 
 
-def test_rewrites_change_a_fifth_of_rows_before_any_is_seen() -> None:
-    """So much on average, of wrong rows as of right ones."""
-    draws = rng()
-    drawn = [Rewriting.drawn(draws, []) for _ in range(10_000)]
+@pytest.mark.parametrize("tried", [[], [(0, 40)], [(4, 40)], [(40, 40)], [(400, 400)], [(8, 8), (0, 8), (3, 8)]])
+def test_rewrites_are_made_up_by_what_was_seen(tried: list[tuple[int, int]]) -> None:
+    """The average of wrong rows is that of the posterior, by scipy's; nothing was seen of right ones: a fifth."""
+    draws, effects = rng(), [Effect(mended, failing, 0, 0) for mended, failing in tried]
+    drawn = [Rewriting.drawn(draws, effects) for _ in range(10_000)]
 
-    assert sum(each.mends.mean for each in drawn) / 10_000 == pytest.approx(0.2, abs=0.01)
-    assert sum(each.breaks.mean for each in drawn) / 10_000 == pytest.approx(0.2, abs=0.01)
-
-
-@pytest.mark.parametrize("mended", [0, 4, 40])
-def test_rewrites_are_made_up_by_what_was_seen(mended: int) -> None:
-    """Of many rewrites with many rows the average is about found; of right rows nothing was seen."""
-    draws, tried = rng(), [Effect(mended, 40, 0, 0)] * 20
-    drawn = [Rewriting.drawn(draws, tried) for _ in range(10_000)]
-
-    assert sum(each.mends.mean for each in drawn) / 10_000 == pytest.approx(mended / 40, abs=0.05)
+    means, alike = np.meshgrid(np.linspace(0.0125, 0.9875, 40), [1, 2, 4, 8, 16])
+    weights = (1 - means) ** 3
+    for mended, failing in tried:
+        weights = weights * betabinom.pmf(mended, failing, alike * means, alike * (1 - means))
+    assert sum(each.mends.mean for each in drawn) / 10_000 == pytest.approx(
+        np.average(means, weights=weights), abs=0.01
+    )
     assert sum(each.breaks.mean for each in drawn) / 10_000 == pytest.approx(0.2, abs=0.01)
 
 
@@ -341,7 +340,7 @@ def test_without_rewrites_there_is_no_race() -> None:
 
 @given(mends=st.floats(0, 1), breaks=st.floats(0, 1), wrong=st.floats(0, 1), seed=st.integers(0))
 def test_any_made_up_race_ends(mends: float, breaks: float, wrong: float, seed: int) -> None:
-    """Spread stay shares, whatever rewrites do."""
+    """Shares stay shares, whatever rewrites do."""
     raced = Rewriting([], Spread(mends, 5), Spread(breaks, 5)).raced(
         rng(seed), rewrites=3, rows=10, wrong=wrong, margin=0.02
     )
