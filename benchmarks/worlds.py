@@ -496,6 +496,14 @@ def sections(found: Mapping[str, Runs], equal: Mapping[str, Runs]) -> list[Secti
     ]
 
 
+def compared(worlds: Sequence[World], runs: Sequence[int]) -> list[Section]:
+    """All tools in these worlds; then the peers with as many program runs as ours really made."""
+    found = {tool: searched(tool, worlds, runs) for tool in TOOLS}
+    used = {each.key: each.rollouts for each in found["wordgrad"]}
+    equal = {tool: searched(tool, worlds, runs, used) for tool in TOOLS if tool != "wordgrad"}
+    return sections(found, {"wordgrad": found["wordgrad"], **equal})
+
+
 def main() -> None:
     """Draw, or measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -513,19 +521,12 @@ def main() -> None:
     worlds = read()[: given.worlds]
     if given.alarms:
         nothing = [each for each in worlds if each.kind == "nothing"]
-        made = [alarms(searched("wordgrad", nothing, range(RUNS, RUNS + MORE)))]
-        show(made)
-        if given.worlds is None:
-            ALARMS.write_text("\n".join([HEAD_OF_ALARMS, *(each.markdown() for each in made)]), encoding="utf-8")
-        return
-    runs = range(given.runs)
-    found = {tool: searched(tool, worlds, runs) for tool in TOOLS}
-    used = {each.key: each.rollouts for each in found["wordgrad"]}
-    equal = {tool: searched(tool, worlds, runs, used) for tool in TOOLS if tool != "wordgrad"}
-    made = sections(found, {"wordgrad": found["wordgrad"], **equal})
+        page, head, made = ALARMS, HEAD_OF_ALARMS, [alarms(searched("wordgrad", nothing, range(RUNS, RUNS + MORE)))]
+    else:
+        page, head, made = PAGE, HEAD, compared(worlds, range(given.runs))
     show(made)
     if given.worlds is None:
-        PAGE.write_text("\n".join([HEAD, *(each.markdown() for each in made)]), encoding="utf-8")
+        page.write_text("\n".join([head, *(each.markdown() for each in made)]), encoding="utf-8")
 
 
 if __name__ == "__main__":
