@@ -41,7 +41,7 @@ def backward(
     Raises:
         GraphError: A root that cannot receive feedback, was used already, or read a value since reassigned.
         NodeError: A root failed.
-        EngineError: The critic could not be reached. Nothing was accumulated.
+        EngineError: The critic could not be reached, or its server refused a request. Nothing was accumulated.
     """
     work = _prepared(losses, feedback, strategy, retain_graph=retain_graph)
     dispatch.run(work, what="backward()")
@@ -89,6 +89,7 @@ def _prepared(
             traces = _traces(seeds, index)
             propagate = _walked if strategy is None else strategy.propagate
             await dispatch.together([partial(propagate, trace) for trace in traces])
+            _require_answers(traces)
             for trace in traces:
                 trace.publish()
 
@@ -213,6 +214,12 @@ def _traces(seeds: Sequence[Seed], index: Index) -> list[Trace]:
         Trace(example=example, objective=objective, index=(*index, rank), seeds=group)
         for rank, ((example, objective), group) in enumerate(grouped.items())
     ]
+
+
+def _require_answers(traces: Sequence[Trace]) -> None:
+    refusals = {index: error for trace in traces for index, error in trace.refusals.items()}
+    if refusals:
+        raise refusals[min(refusals)]
 
 
 async def _walked(trace: Trace) -> None:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Hashable, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
 from wordgrad import dispatch
@@ -14,7 +14,7 @@ from wordgrad.core.gradient import Gradient
 from wordgrad.core.value import Result, text_form
 from wordgrad.core.variable import Variable
 from wordgrad.dispatch import Label, Pending
-from wordgrad.errors import GraphError
+from wordgrad.errors import EngineError, GraphError
 from wordgrad.types import Index
 
 Feedback: TypeAlias = Gradient | str | None
@@ -80,6 +80,11 @@ class Context:
     """What the loss was told beside the output (a question, sources)."""
     critique: Critique | None
     """How nodes that need a critic get one; None: the default strategy's way."""
+    refusals: dict[Index, EngineError] = field(default_factory=dict)
+    """What a server would not answer for what the request says, by the critic's index. A strategy writes it down here.
+
+    Raised at once, it would stop the critics that are asked beside it: they are paid, and would not be on record.
+    """
 
     @property
     def inputs(self) -> tuple[Result, ...]:

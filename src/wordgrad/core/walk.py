@@ -17,7 +17,7 @@ from wordgrad.core.graph import ancestors
 from wordgrad.core.value import text_form
 from wordgrad.core.variable import Variable
 from wordgrad.dispatch import Pending
-from wordgrad.errors import GraphError
+from wordgrad.errors import EngineError, GraphError
 from wordgrad.types import Index
 
 
@@ -48,6 +48,8 @@ class Trace:
     """The outputs of calls with something to train behind them, in creation order."""
     leaves: list[Variable] = field(default_factory=list)
     """What can be trained of the inputs of these calls, in the order of first use."""
+    refusals: dict[Index, EngineError] = field(default_factory=dict)
+    """As in `Context`, of all its calls. `backward()` raises the first, unless the strategy takes them away."""
     _delivered: dict[Variable, dict[Key, Gradient]] = field(default_factory=lambda: defaultdict(dict))
 
     def __post_init__(self) -> None:
@@ -77,10 +79,15 @@ class Trace:
         """What has been deposited on `variable`, ordered by the reader's place, then slot."""
         return sorted(self._delivered[variable].values(), key=lambda each: (each.consumer, each.slot))
 
+    def clear(self) -> None:
+        """Forget what was deposited, and what was refused."""
+        self._delivered.clear()
+        self.refusals.clear()
+
     def context(self, variable: Variable, critique: Critique | None = None) -> Context:
         """The call that made `variable`, as a backward rule sees it."""
         assert variable.grad_fn is not None, "leaves have no call"
-        return context_of(
+        made = context_of(
             variable,
             variable.grad_fn,
             example=self.example,
@@ -89,6 +96,7 @@ class Trace:
             known=self.known,
             critique=critique,
         )
+        return replace(made, refusals=self.refusals)
 
     def completed(self, gradient: Gradient, leaf: Variable) -> Gradient:
         """A gradient made from the whole trace, keyed by the first call that read `leaf`, with that call's evidence."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from wordgrad import context, dispatch, prompts
-from wordgrad.core.function import Context, Feedback, Node
+from wordgrad.core.function import Context, Feedback
 from wordgrad.core.gradient import Gradient
 from wordgrad.core.text import merged
 from wordgrad.core.value import text_form
@@ -17,7 +17,7 @@ from wordgrad.core.variable import Variable
 from wordgrad.core.walk import Trace
 from wordgrad.engines.defaults import resolve
 from wordgrad.engines.stack import wrapped
-from wordgrad.errors import UnreadableReply
+from wordgrad.errors import EngineError, UnreadableReply
 from wordgrad.functions.structured import ask
 from wordgrad.prompts import Judged, Limits, Part, Prompt, Step, Verdict
 from wordgrad.types import Request, Sampling
@@ -54,7 +54,7 @@ class PerNode:
             return prompts.critic_node(step, _judged(ctx, limits), requests=_requests(ctx, grads, limits))
 
         asked = [slot for slot, needed in enumerate(ctx.needs_input_grad) if needed]
-        said = await _verdicts(prompt, asked, self.options, node=ctx.node)
+        said = await _verdicts(prompt, asked, self.options, ctx)
         if said is None:
             return _passed_on(ctx, grads)
         shown = _texts(ctx)
@@ -91,7 +91,7 @@ class PerEdge:
                 step, judged = _step(ctx, limits, asked=slot), _judged(ctx, limits)
                 return prompts.critic_edge(step, judged, asked=_label(slot), requests=_requests(ctx, grads, limits))
 
-            reply = await _asked(prompt, Verdict, self.options, node=ctx.node)
+            reply = await _asked(prompt, Verdict, self.options, ctx)
             return merged(grads) if reply is None else _gradient([reply], _texts(ctx))
 
         return await dispatch.together([partial(one, slot) for slot in range(len(ctx.needs_input_grad))])
@@ -124,7 +124,7 @@ class Fused:
             steps = [_step(contexts[place], limits, ranks=ranks) for place in places]
             return prompts.critic_trace(steps, _judged(contexts[-1], limits), left_out=len(contexts) - len(places))
 
-        said = await _verdicts(prompt, range(len(trace.leaves)), self.options, node=contexts[-1].node)
+        said = await _verdicts(prompt, range(len(trace.leaves)), self.options, contexts[-1])
         shown = [text for ctx in contexts for text in _texts(ctx)]
         for rank, leaf in enumerate(trace.leaves):
             made = Gradient(text=trace.feedback) if said is None else _gradient(said.get(rank, ()), shown)
@@ -187,25 +187,30 @@ def _requests(ctx: Context, grads: Sequence[Gradient], limits: Limits) -> list[s
     return [limits.text(wanted)] if wanted else []
 
 
-async def _asked(make: Callable[[Limits], Prompt], form: type[Reply], options: Sampling, *, node: Node) -> Reply | None:
-    """The critic's reply; None where neither it nor its repair could be read."""
+async def _asked(make: Callable[[Limits], Prompt], form: type[Reply], options: Sampling, ctx: Context) -> Reply | None:
+    """The critic's reply; None where neither it nor its repair could be read, or where the request was refused."""
     engine = resolve(None)
     prompt = prompts.fitted(make, chars=_CHARS_SHOWN, engine=engine, sampling=options, form=form)
     request = Request(
-        messages=prompt.messages, template=prompt.template, sampling=options, purpose="backward", node=node.role
+        messages=prompt.messages, template=prompt.template, sampling=options, purpose="backward", node=ctx.node.role
     )
     try:
         reply, _ = await ask(wrapped(engine), request, form)
     except UnreadableReply:
         return None
+    except EngineError as error:
+        if not error.refused:
+            raise
+        ctx.refusals[context.body.get().index] = error
+        return None
     return reply
 
 
 async def _verdicts(
-    make: Callable[[Limits], Prompt], asked: Sequence[int], options: Sampling, *, node: Node
+    make: Callable[[Limits], Prompt], asked: Sequence[int], options: Sampling, ctx: Context
 ) -> Mapping[int, Sequence[Verdict]] | None:
     """The critic's verdicts on each part that it was asked about; None where it has none on any of them."""
-    reply = await _asked(make, prompts.NodeReply, options, node=node)
+    reply = await _asked(make, prompts.NodeReply, options, ctx)
     if reply is None:
         return None
     said = {slot: [verdict for verdict in reply.parts if verdict.part == _label(slot)] for slot in asked}
@@ -239,5 +244,5 @@ def _gradient(verdicts: Sequence[Verdict], shown: Sequence[str], *, sole: bool =
 
 
 def _passed_on(ctx: Context, grads: Sequence[Gradient]) -> Sequence[Feedback]:
-    """Without a readable critic the reader's own request stands: feedback is never lost."""
+    """Without a critic the reader's own request stands: feedback is never lost."""
     return [merged(grads) if needed else None for needed in ctx.needs_input_grad]
