@@ -456,6 +456,22 @@ def test_a_dead_engine_raises_while_grouping() -> None:
         TGD([system], engine=Engine(rule), feedback_tokens=20).step()
 
 
+def test_feedback_that_a_server_refuses_to_group_stands_for_itself() -> None:
+    """As much of it as fits; it is rewritten from that."""
+
+    def rule(request: Request) -> str:
+        if "Groups: at most" in request.messages[-1].text:
+            raise EngineError("a content filter stopped this", retryable=False, status=400)
+        return json_reply("new")
+
+    engine, system = Engine(rule), prompt()
+    for number in range(20):
+        system.accumulate_grad(Gradient(text=f"change {number}", example=str(number)))
+
+    assert TGD([system], engine=engine, feedback_tokens=60).step().applied
+    assert "- change 0" in engine.prompts[-1]
+
+
 def most_tokens(engine: Engine) -> int:
     """Of the longest request, with its reply."""
     return max(

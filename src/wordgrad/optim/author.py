@@ -15,7 +15,7 @@ from wordgrad import context, dispatch, prompts
 from wordgrad.core.gradient import Gradient
 from wordgrad.core.variable import Variable
 from wordgrad.engines.stack import wrapped
-from wordgrad.errors import UnreadableReply, UsageError
+from wordgrad.errors import EngineError, UnreadableReply, UsageError
 from wordgrad.optim.constraints import Change, Constraint, broken, descriptions
 from wordgrad.optim.grouping import Fitted, grouped
 from wordgrad.optim.proposal import Proposal, Rewrite
@@ -81,6 +81,11 @@ class Written:
 
     rewrites: tuple[Rewrite, ...]
     calls: int
+
+    @property
+    def refused(self) -> bool:
+        """Whether a server would not answer a single request."""
+        return all(each.refusal is not None for each in self.rewrites)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,11 +173,15 @@ class _Reducer:
         context.body.set(context.Body(index=(*self.job.place, 0, *place)))
         request = _request(self.job, prompt, ReduceReply, sample=(*self.job.draw, 0))
         self.calls += 1
-        completion = await wrapped(self.job.engine).complete(request)
+        # Feedback is never lost: without a reply, ungrouped records stand for themselves.
         try:
+            completion = await wrapped(self.job.engine).complete(request)
             return prompts.read_json(prompts.whole(completion), ReduceReply)
         except UnreadableReply:
-            # Feedback is never lost: ungrouped records stand for themselves.
+            return None
+        except EngineError as error:
+            if not error.refused:
+                raise
             return None
 
 
@@ -185,7 +194,12 @@ async def _candidate(job: Job, work: Work, number: int) -> Rewrite:
     made = Rewrite(name=job.name, variable=job.variable, version=job.version, before=job.text)
     for calls in range(1, _ATTEMPTS + 1):
         request = _request(job, asked.prompt, _form(asked), sample=draw)
-        completion = await wrapped(job.engine).complete(request)
+        try:
+            completion = await wrapped(job.engine).complete(request)
+        except EngineError as error:
+            if not error.refused:
+                raise
+            return replace(made, calls=calls, reasons=(*made.reasons, str(error)), refusal=error)
         reply, reasons = _read(job, completion, asked)
         if not reasons:
             return replace(made, after=reply.value, calls=calls, reasons=())

@@ -131,6 +131,8 @@ class Optimizer(ABC):
     def step(self) -> StepResult:
         """Propose, pick one, apply it. What a model wrote never raises; it is a reason in the result.
 
+        So is a request that a server would not answer for what it says.
+
         Raises:
             UsageError: Several candidates and no `select`, or one that must be awaited.
             EngineError: The engine could not be reached.
@@ -217,8 +219,9 @@ class Optimizer(ABC):
 
         async def work() -> Round:
             made = await dispatch.together([functools.partial(write, job) for job in jobs])
-            for job in jobs:
-                self.history.add(job.name, Past(step=step, value=job.text, changes=job.changes))
+            for job, written in zip(jobs, made, strict=True):
+                if not written.refused:  # what they ask for would have the next requests refused as well
+                    self.history.add(job.name, Past(step=step, value=job.text, changes=job.changes))
             candidates = zip(*(each.rewrites for each in made), strict=True)
             return Round(
                 proposals=tuple(

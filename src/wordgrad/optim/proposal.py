@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from wordgrad.core.variable import Variable
+from wordgrad.errors import EngineError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,8 @@ class Rewrite:
     before: str
     after: str = ""
     reasons: tuple[str, ...] = ()
+    refusal: EngineError | None = field(default=None, repr=False, compare=False)
+    """Where a server would not answer the request for what it says."""
     calls: int = 0
 
 
