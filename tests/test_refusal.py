@@ -1,18 +1,21 @@
-"""A server that refuses some rows for what they say: they count for nothing, and the run goes on."""
+"""A server that refuses requests for what they say: such rows and rewrites count for nothing, and the run goes on."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import anyio
 import pytest
 
 import wordgrad as wg
+from engines import Model, prompt, verdicts
 from project import BETTER, START, Project, Pupil, project, shouted, shouting
 from wordgrad.errors import EngineError
 from wordgrad.testing import Reply
-from wordgrad.types import Request
+from wordgrad.types import Completion, Purpose, Request
 
 __all__ = ["project"]
 
@@ -37,6 +40,25 @@ class Prim(Pupil):
         if request.purpose == "forward" and request.messages[-1].text in self.words:
             return self.refusal
         return super().said(request)
+
+
+class Deaf(Pupil):
+    """Refuses some requests for these purposes."""
+
+    def __init__(self, refused: Callable[[Request], bool], *purposes: Purpose) -> None:
+        super().__init__()
+        self.refused = refused
+        self.purposes = purposes
+
+    def said(self, request: Request) -> Reply:
+        if request.purpose in self.purposes and self.refused(request):
+            return EngineError("a content filter stopped this", retryable=False, status=400)
+        return super().said(request)
+
+
+def naming(*words: str) -> Callable[[Request], bool]:
+    """Whether a request has one of these words, in capitals or not."""
+    return lambda request: any(each in request.messages[-1].text.casefold() for each in words)
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -239,3 +261,158 @@ def test_a_program_that_reads_a_reply_itself_meets_the_refusal(waits: bool) -> N
     result = training.fit(shouted("train", 4), rows[4:], rows[:4])
 
     assert (result.accepted, prompt.value) == (True, BETTER)
+
+
+@pytest.mark.parametrize(
+    ("purpose", "words"),
+    [("backward", "nothing asks for a change (a critic was refused: "), ("optimize", "no usable rewrite: prompt: ")],
+)
+def test_a_step_is_refused_and_not_the_run(project: Project, purpose: Purpose, words: str) -> None:
+    """Where its only row is one that critics, or rewriters, may not read: all but the last. The run replays to the byte."""
+    project.change("steps = 2\nbatch = 4", "steps = 8\nbatch = 1")
+    project.engine(Deaf(naming(*(f"train{number}" for number in range(7))), purpose))
+
+    report = project.json("optimize", project.config)
+    _, out, _ = project.run("runs", "show", report["run"])
+
+    assert (report["accepted"], report["steps"]) == (True, 8)
+    assert f"{words}a content filter stopped this" in out
+    assert project.json("runs", "replay", report["run"])["same"] is True
+
+
+def test_a_row_that_no_critic_may_read_is_kept_from_the_rewriter(project: Project) -> None:
+    """Whom the same filter would refuse all rows for it. The others teach, and it is named."""
+    project.change("batch = 4", "batch = 8")
+    project.engine(Deaf(naming("train1", "train2"), "backward", "optimize"))
+
+    _, out, _ = project.run("optimize", project.config)
+    (run,) = project.json("runs", "list")
+
+    assert out.count("'s critic was refused, and it teaches nothing: a content filter stopped this") == 2
+    assert run["report"]["accepted"] is True
+    assert project.json("runs", "replay", run["run"])["same"] is True
+
+
+def test_other_candidates_still_race(project: Project) -> None:
+    """One that no rewriter may write is one that cannot be used."""
+    engine = Deaf(lambda request: request.sample[-1] == 0, "optimize")
+    project.engine(engine)
+
+    report = project.json("optimize", project.config)
+
+    assert report["accepted"] is True
+    assert any(engine.refused(each.request) for each in engine.history if each.request.purpose == "optimize")
+    assert project.json("runs", "replay", report["run"])["same"] is True
+
+
+@pytest.mark.parametrize("purpose", ["backward", "optimize"])
+def test_a_critic_or_a_rewriter_that_is_always_refused_is_an_error(project: Project, purpose: Purpose) -> None:
+    """That is a mistake in the request, as a form that the server does not know, and no bad prompt. The doctor says it."""
+    project.change("candidates = 2", "candidates = 3")
+    project.engine(Deaf(naming(""), purpose))
+
+    found = project.json("doctor", project.config)
+    code, _, err = project.run("optimize", project.config)
+
+    assert not found["worthwhile"]
+    assert "a content filter stopped this" in found["verdict"]
+    assert (code, "a content filter stopped this" in err) == (4, True)
+
+
+def test_a_row_that_is_refused_alone_is_no_error(project: Project) -> None:
+    """Where the others pass, so that nobody else was to be criticised: it may be what the row says."""
+    project.prompt.write_text(BETTER, encoding="utf-8")
+    rows = [{"word": f"train{number}", "shout": f"TRAIN{number or 'ED'}"} for number in range(8)]
+    (project.folder / "train.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in rows), encoding="utf-8")
+    project.engine(Deaf(naming(""), "backward"))
+
+    assert project.json("optimize", project.config)["status"] == "done"
+
+
+def test_a_compression_that_is_refused_keeps_the_text(project: Project) -> None:
+    """The longer one, which won."""
+    project.change("[search]", "[search]\ncompressions = 1")
+    project.engine(Deaf(naming("use at most"), "optimize"))
+
+    report = project.json("optimize", project.config)
+    _, out, _ = project.run("runs", "show", report["run"])
+
+    assert (report["accepted"], report["variables"][0]["end"]) == (True, BETTER)
+    assert "no usable rewrite: prompt: a content filter stopped this" in out
+
+
+@pytest.mark.parametrize("strategy", [wg.per_node, wg.per_edge, wg.fused])
+def test_a_refused_critic_is_an_error_by_hand(strategy: Any) -> None:
+    """Once all critics are there: what was asked beside it is paid, and on record. Nothing was accumulated."""
+    refusal = EngineError("a content filter stopped this", retryable=False, status=400)
+    model = Model(critic=lambda asked: refusal if naming("rude")(asked) else verdicts(asked))
+    system = prompt()
+    losses = [
+        wg.MetricLoss(lambda output, target: 0.0)(wg.llm_call(system, word, engine=model), word)
+        for word in ("rude", "kind")
+    ]
+
+    with wg.backward_engine(model), pytest.raises(EngineError, match="a content filter"):
+        wg.backward(losses, strategy=strategy)
+
+    assert (model.count("backward"), system.gradients) == (2, ())
+
+
+def test_a_refused_rewrite_is_a_reason() -> None:
+    """And the other variables' are written all the same, though none is applied without it."""
+    refusal = EngineError("a content filter stopped this", retryable=False, status=400)
+    model = Model(rewrite=lambda asked: refusal if naming("rude")(asked) else {"value": "new"})
+    one, two = prompt("Be rude."), prompt("Be kind.")
+    for each in (one, two):
+        each.accumulate_grad("Be exact.")
+
+    result = wg.TGD([one, two], engine=model).step()
+
+    assert (result.applied, result.reasons, result.calls) == (False, ("p1: a content filter stopped this",), 2)
+    assert (one.value, two.value) == ("Be rude.", "Be kind.")
+
+
+def test_what_was_refused_once_is_no_part_of_later_requests() -> None:
+    """Not as a past step either, whose wishes a rewriter is shown."""
+    model = Model(
+        rewrite=lambda asked: (
+            EngineError("filtered", retryable=False, status=400) if naming("rude")(asked) else {"value": "new"}
+        )
+    )
+    system = prompt()
+    optimizer = wg.TGD([system], engine=model, momentum=2)
+    for words in ("Be rude.", "Be kind."):
+        optimizer.zero_grad()
+        system.accumulate_grad(words)
+        optimizer.step()
+
+    assert system.value == "new"
+
+
+class Overtaken(Model):
+    """Refuses two critics of one call, the second before the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = anyio.Event()
+
+    async def complete(self, request: Request) -> Completion:
+        if request.purpose != "backward":
+            return await super().complete(request)
+        which = "first" if "Answer for P1" in request.messages[-1].text else "second"
+        if which == "second":
+            self.second.set()
+        await self.second.wait()
+        if which == "first":
+            await anyio.sleep(0.05)
+        raise EngineError(f"no {which} critic", retryable=False, status=400)
+
+
+def test_the_first_of_two_refusals_is_told() -> None:
+    """In the order of the program, not of arrival: a run that is derived again says the same."""
+    model = Overtaken()
+    output = wg.llm_call(prompt(), prompt("What is it?", "question"), engine=model)
+    loss = wg.MetricLoss(lambda output, target: 0.0)(output, "this")
+
+    with wg.backward_engine(model), pytest.raises(EngineError, match="no first critic"):
+        wg.backward(loss, strategy=wg.per_edge)

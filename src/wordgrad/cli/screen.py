@@ -88,9 +88,10 @@ class Screen:
             case Advance(done):
                 if self._progress is not None and self._bar is not None:
                     self._progress.update(self._bar, completed=done)
-            case Refused(place, reason) if place not in self.refused:
+            case Refused(place, reason, critic) if place not in self.refused:
                 self.refused.append(place)
-                self.console.print(steps.visible(f"{place} was refused, and does not count: {reason}", style="yellow"))
+                what = "'s critic was refused, and it teaches nothing" if critic else " was refused, and does not count"
+                self.console.print(steps.visible(f"{place}{what}: {reason}", style="yellow"))
             case Step():
                 steps.show(recorded(event), self.console)
                 self.console.print(Text(f"  {self.usage()}", style="dim"))

@@ -29,12 +29,14 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An engine refused a row's request: the row counts as one that could not be judged."""
+    """An engine refused a row's request: the row counts as one that could not be judged, or teaches nothing."""
 
     place: str
     """The row's."""
     reason: str
     """The server's."""
+    critic: bool = False
+    """Whether it was a critic's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

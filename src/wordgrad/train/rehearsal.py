@@ -7,30 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wordgrad.core.gradient import Gradient
-from wordgrad.data.rows import Row
 from wordgrad.optim.proposal import Proposal
 from wordgrad.statistics.races import Effect
 from wordgrad.train.events import Observer, Phase
 from wordgrad.train.job import Job
 from wordgrad.train.program import values_of
-from wordgrad.train.scores import Scores, nothing_learned
-from wordgrad.train.search import unusable
+from wordgrad.train.scores import nothing_learned
+from wordgrad.train.search import Batch, unusable
 
 _TRIED = 4
 """Rewrites, at most: each takes as many calls as a batch."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Training rows of one step, and what the start scores on them."""
-
-    rows: Sequence[Row]
-    scores: Scores
-
-    @property
-    def failures(self) -> list[int]:
-        """Places of the rows that fail; one that could not be judged does not."""
-        return [place for place in range(len(self.rows)) if self.scores.broke(place)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +73,10 @@ class Rehearsal:
         """Why nothing would be learned, in words; "" where something would."""
         if self.proposals:
             return "" if self.candidates else unusable(self.proposals, "all equal the present text")
-        return nothing_learned("training rows", rows=self.rows, failing=self.failing, unjudged=self.unjudged)
+        refusal = next((each.refusal for each in self.batches if each.refusal), "")
+        return nothing_learned(
+            "training rows", rows=self.rows, failing=self.failing, unjudged=self.unjudged, refusal=refusal
+        )
 
 
 def rehearsed(job: Job, *, seed: int, observer: Observer) -> Rehearsal:
@@ -103,7 +92,7 @@ def rehearsed(job: Job, *, seed: int, observer: Observer) -> Rehearsal:
     batches: list[Batch] = []
     try:
         for rows in itertools.islice(search.batches(), job.plan.steps):
-            batches.append(Batch(rows=rows, scores=search.learn(rows)))
+            batches.append(search.learn(rows))
             if any(search.feedback.values()):
                 break
         search.require_use()

@@ -97,10 +97,11 @@ class Measured:
     guardrails: Mapping[str, Scores]
 
 
-def nothing_learned(what: str, *, rows: int, failing: int, unjudged: int) -> str:
-    """Why so many rows led to no feedback, in words; they are called `what`."""
+def nothing_learned(what: str, *, rows: int, failing: int, unjudged: int, refusal: str) -> str:
+    """Why so many rows led to no feedback, in words; they are called `what`, and a refusal is a critic's."""
     if failing:
-        return f"{failing} of {rows} {what} fail, and nothing asks for a change"
+        refused = f" (a critic was refused: {refusal})" if refusal else ""
+        return f"{failing} of {rows} {what} fail, and nothing asks for a change{refused}"
     beside = f", and {unjudged} could not be judged" if unjudged else ""
     return f"{rows - unjudged} of {rows} {what} pass{beside}: nothing to learn from"
 

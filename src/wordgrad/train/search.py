@@ -20,13 +20,31 @@ from wordgrad.optim.proposal import Proposal
 from wordgrad.statistics.betting import mean_interval
 from wordgrad.statistics.racing import Race, block_of
 from wordgrad.train.answers import settled
+from wordgrad.train.critics import Answered
 from wordgrad.train.evaluate import Task
-from wordgrad.train.events import Lead, Observer, Phase, Step
+from wordgrad.train.events import Lead, Observer, Phase, Refused, Step
 from wordgrad.train.plan import Later, Plan
 from wordgrad.train.program import values_of
 from wordgrad.train.scores import Scores, nothing_learned
 
+_REQUESTS = 5
+"""Fewer may all be refused for what they say."""
 _FEWER_WORDS = Gradient(text="Say the same in fewer words.", objective="the same answers from a shorter text")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Training rows of one step, and what the present text scores on them."""
+
+    rows: Sequence[Row]
+    scores: Scores
+    refusal: str = ""
+    """What a server said that refused a critic, of the first such row; "" where each was answered."""
+
+    @property
+    def failures(self) -> list[int]:
+        """Places of the rows that fail; one that could not be judged does not."""
+        return [place for place in range(len(self.rows)) if self.scores.broke(place)]
 
 
 @dataclass(slots=True)
@@ -67,12 +85,17 @@ class Search:
     """Whether a row has used a variable."""
     _unused: Sequence[Variable] = ()
     """The judgements of the last batch, if none of its rows did."""
+    _criticised: list[EngineError | None] = field(default_factory=list)
+    """What a server said that refused a critic, row by row that was criticised."""
+    _rewritten: list[EngineError | None] = field(default_factory=list)
+    """What a server said that refused a rewrite, one by one."""
 
     def run(self) -> Mapping[str, str]:
         """The best values found: the start's where nothing beat it.
 
         Raises:
             GraphError: No row of any batch used a variable.
+            EngineError: An engine failed; or of five requests or more a server answered no critic, or no rewriter.
         """
         start, batches = self.values, self.batches()
         for number in itertools.count(1):
@@ -86,6 +109,10 @@ class Search:
         if self._compresses and self._goes_on(self.plan.compressions):
             self._made(self._compressed(self.planned, grown, start))
         self.require_use()
+        for outcomes in (self._criticised, self._rewritten):
+            refusals = [each for each in outcomes if each is not None]
+            if len(refusals) == len(outcomes) >= _REQUESTS:
+                raise refusals[0]
         return self.values
 
     @property
@@ -134,15 +161,20 @@ class Search:
             for start in range(0, len(rows) - size + 1, size):
                 yield rows[start : start + size]
 
-    def _step(self, number: int, batch: Sequence[Row]) -> Step:
+    def _step(self, number: int, rows: Sequence[Row]) -> Step:
         before = self.values
-        scores = self.learn(batch)
+        batch = self.learn(rows)
         step = Step(number=number, accepted=False, reason="", before=before, after=before, feedback=self.feedback)
         if not any(step.feedback.values()):
             if self._unused:
                 return replace(step, reason="no row of the batch uses a variable: nothing to learn from")
-            failing, unjudged = sum(map(scores.broke, range(len(batch)))), scores.values.count(None)
-            why = nothing_learned("rows of the batch", rows=len(batch), failing=failing, unjudged=unjudged)
+            why = nothing_learned(
+                "rows of the batch",
+                rows=len(rows),
+                failing=len(batch.failures),
+                unjudged=batch.scores.values.count(None),
+                refusal=batch.refusal,
+            )
             return replace(step, reason=why)
         proposals, candidates = self.rewrites()
         if not candidates:
@@ -237,31 +269,38 @@ class Search:
         """What was learned last, by variable."""
         return {name: each.gradients for name, each in self.task.program.parameters.items()}
 
-    def learn(self, batch: Sequence[Row]) -> Scores:
+    def learn(self, rows: Sequence[Row]) -> Batch:
         """Turn what these rows fail at into feedback on the variables, in place of what there was."""
-        self.observer(Phase("learning from a batch", len(batch)))
+        self.observer(Phase("learning from a batch", len(rows)))
         self.optimizer.zero_grad()
-        losses = self.task.judged(batch, None)
-        results = settled(losses, [each.place for each in batch], self.observer)
-        scores = Scores.from_results(results)
+        losses = self.task.judged(rows, None)
+        results = settled(losses, [each.place for each in rows], self.observer)
         judged = [each for each, found in zip(losses, results, strict=True) if not isinstance(found, EngineError)]
         # A row that the program answers without its variables, from a table or a cache, teaches nothing.
         used = [each for each in judged if each.requires_grad]
         self._unused = () if used else judged
         self._connected |= bool(used)
-        self._backward(used)
-        return scores
+        outcomes = self._backward(used)
+        self._criticised += outcomes.values()
+        refused = {place: str(error) for place, error in outcomes.items() if error is not None}
+        for place, reason in refused.items():
+            self.observer(Refused(place, reason, critic=True))
+        return Batch(rows=rows, scores=Scores.from_results(results), refusal=next(iter(refused.values()), ""))
 
     def rewrites(self) -> tuple[Sequence[Proposal], Sequence[Proposal]]:
         """All candidates that the feedback leads to, and those that can race: usable, new, and each text once."""
         self.observer(Phase("rewriting", 1))
         proposals = self.optimizer.propose()
+        self._rewritten += (rewrite.refusal for each in proposals for rewrite in each.rewrites)
         return proposals, self._distinct(proposals, [self.values])
 
-    def _backward(self, losses: Sequence[Variable]) -> None:
+    def _backward(self, losses: Sequence[Variable]) -> Mapping[str, EngineError | None]:
+        """Put critics' words on the variables; what a server said that refused one, by row that was criticised."""
+        critics = Answered(self.plan.strategy)
         if losses:
             with backward_engine(resolve(self.plan.critic)):
-                backward(losses, strategy=self.plan.strategy)
+                backward(losses, strategy=critics)
+        return critics.outcomes
 
     def _distinct(self, proposals: Sequence[Proposal], known: Sequence[Mapping[str, str]]) -> list[Proposal]:
         """The usable candidates, each text once, without those that are known."""
