@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from engines import verdicts
 from project import BETTER, Project, Pupil, Silent, Two, own_modules, project
 from wordgrad.testing import Reply, RuleEngine
 from wordgrad.types import Price, Request
@@ -265,6 +266,23 @@ def test_a_silent_critic_ends_what_is_expected(project: Project) -> None:
 
     assert abs(expected["calls"] - taken(project)["calls"]) <= 2
     assert bound["calls"] < expected["calls"] + 30
+
+
+def test_batches_that_taught_nothing_are_expected_to_again(project: Project) -> None:
+    """Their rows fail, and no critic asked for a change: no race is paid there, but in the step that learns."""
+
+    class Curt(Pupil):
+        def said(self, request: Request) -> Reply:
+            if request.purpose == "backward" and "train7" not in request.messages[-1].text:
+                return verdicts(request, P1="")
+            return super().said(request)
+
+    project.change("steps = 2\nbatch = 4", "steps = 8\nbatch = 1")
+    project.engine(Curt())
+
+    expected, _ = predicted(project)
+
+    assert abs(expected["calls"] - taken(project)["calls"]) <= 4
 
 
 def test_the_comparison_after_a_compression_is_expected(project: Project) -> None:

@@ -112,7 +112,7 @@ class _Run:
         # A later pass over the rows asks the critics of an unchanged text nothing new.
         if self.changed or number < len(self.job.splits.train) // self.job.plan.batch:
             self.course.failing += failing
-        if failing and not self.rehearsal.silent:
+        if failing and not self.rehearsal.silent(number):
             self.race(self.job.plan.candidates)
 
     def compress(self) -> None:

@@ -63,10 +63,10 @@ class Rehearsal:
         """The share of rewrites that can race; all, where none was asked for."""
         return len(self.candidates) / len(self.proposals) if self.proposals else 1.0
 
-    @property
-    def silent(self) -> bool:
-        """Whether rows fail, and nothing asks for a change."""
-        return self.failing > 0 and not self.proposals
+    def silent(self, step: int) -> bool:
+        """Whether rows of this step (from 0) fail, and nothing asks for a change; of one not rehearsed, as of all."""
+        passed_over = step < len(self.batches) - 1 and bool(self.batches[step].failures)
+        return passed_over or (self.failing > 0 and not self.proposals)
 
     @property
     def fault(self) -> str:
