@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 import wordgrad as wg
-from engines import Model, prompt, verdicts
+from engines import Model, prompt
 from project import BETTER, START, Project, Pupil, project, shouted, shouting
 from wordgrad.errors import EngineError
 from wordgrad.testing import Reply
@@ -324,9 +324,11 @@ def test_a_row_that_is_refused_alone_is_no_error(project: Project) -> None:
     project.prompt.write_text(BETTER, encoding="utf-8")
     rows = [{"word": f"train{number}", "shout": f"TRAIN{number or 'ED'}"} for number in range(8)]
     (project.folder / "train.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in rows), encoding="utf-8")
-    project.engine(Deaf(naming(""), "backward"))
+    engine = Deaf(naming(""), "backward")
+    project.engine(engine)
 
     assert project.json("optimize", project.config)["status"] == "done"
+    assert [each.request.purpose for each in engine.history].count("backward") == 1
 
 
 def test_a_compression_that_is_refused_keeps_the_text(project: Project) -> None:
@@ -341,12 +343,26 @@ def test_a_compression_that_is_refused_keeps_the_text(project: Project) -> None:
     assert "no usable rewrite: prompt: a content filter stopped this" in out
 
 
+class Patient(Model):
+    """Refuses one critic at once, and answers the others later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered = 0
+
+    async def complete(self, request: Request) -> Completion:
+        if request.purpose == "backward":
+            if naming("rude")(request):
+                raise EngineError("a content filter stopped this", retryable=False, status=400)
+            await anyio.sleep(0.05)
+            self.answered += 1
+        return await super().complete(request)
+
+
 @pytest.mark.parametrize("strategy", [wg.per_node, wg.per_edge, wg.fused])
 def test_a_refused_critic_is_an_error_by_hand(strategy: Any) -> None:
-    """Once all critics are there: what was asked beside it is paid, and on record. Nothing was accumulated."""
-    refusal = EngineError("a content filter stopped this", retryable=False, status=400)
-    model = Model(critic=lambda asked: refusal if naming("rude")(asked) else verdicts(asked))
-    system = prompt()
+    """Once all critics are there: what is asked beside it is not stopped. Nothing was accumulated."""
+    model, system = Patient(), prompt()
     losses = [
         wg.MetricLoss(lambda output, target: 0.0)(wg.llm_call(system, word, engine=model), word)
         for word in ("rude", "kind")
@@ -355,7 +371,7 @@ def test_a_refused_critic_is_an_error_by_hand(strategy: Any) -> None:
     with wg.backward_engine(model), pytest.raises(EngineError, match="a content filter"):
         wg.backward(losses, strategy=strategy)
 
-    assert (model.count("backward"), system.gradients) == (2, ())
+    assert (model.answered, system.gradients) == (1, ())
 
 
 def test_a_refused_rewrite_is_a_reason() -> None:
