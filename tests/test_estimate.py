@@ -115,6 +115,19 @@ def test_calls_of_a_program_are_those_that_it_made(project: Project, monkeypatch
     assert expected["usd"] == pytest.approx(took["usd"], rel=0.05)
 
 
+def test_all_rows_that_were_asked_say_what_one_takes(project: Project) -> None:
+    """The one row of validation that is looked at is short; the rehearsed ones are as long as those of the run."""
+    perfect(project)
+    project.rows("train", [f"train{number} " * 30 for number in range(8)])
+    project.rows("test", [f"test{number} " * 30 for number in range(5)])
+
+    expected, bound = predicted(project, "--rows", "1")
+    took = taken(project)["tokens"]
+
+    assert expected["tokens"] == pytest.approx(took, rel=0.2)
+    assert took <= bound["tokens"] <= 2 * took
+
+
 def test_a_judge_is_counted(project: Project) -> None:
     """Each answer is judged once, and each known output."""
     project.engine(Judge())

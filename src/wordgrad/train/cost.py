@@ -46,6 +46,8 @@ class Looks(NamedTuple):
     """Rows of this look that ask something else."""
     learning: Sequence[Spending]
     """By the rehearsal's batches, critics and rewrites."""
+    learned: int
+    """Rows of these batches that ask something else."""
     rehearsal: Sequence[Spending]
     """By these, and by trying the rewrites."""
 

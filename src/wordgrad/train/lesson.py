@@ -88,7 +88,7 @@ def _answer(rehearsal: Rehearsal, looks: Looks, answer: Cost, *, grown: int) -> 
         # The start's answers on training rows are what the rewrites' are held against.
         before = spent(looks.learning, *_ROW)
         rewritten = total([spent(looks.rehearsal, *_ROW), before.times(-1)]).times(1 / tried)
-        more = zip(answer, rewritten, before.times(1 / rehearsal.rows), strict=True)
+        more = zip(answer, rewritten, before.times(1 / looks.learned), strict=True)
         return Seen(Cost(*(max(usual + new - old, 0.0) for usual, new, old in more)), tried)
     usd = answer.usd * (1 + grown / max(1.0, answer.tokens))
     return Seen(Cost(answer.calls, answer.tokens + grown, usd), 1)

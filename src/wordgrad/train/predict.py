@@ -62,7 +62,8 @@ def predicted(job: Job, found: Checkup, rehearsal: Rehearsal, looks: Looks, *, s
         seed: Of the made-up runs.
     """
     once = spent(looks.once, "judge", "preflight")
-    answer, judge = (Seen(spent(looks.again, each).times(1 / looks.rows), looks.rows) for each in ("forward", "judge"))
+    start, rows = [*looks.again, *looks.learning], looks.rows + looks.learned
+    answer, judge = (Seen(spent(start, each).times(1 / rows), rows) for each in ("forward", "judge"))
     learn = lesson(job, rehearsal, looks, program=answer.cost, judge=judge.cost)
     rng = random.Random(f"made-up runs {seed}")  # noqa: S311 - no secret
     priced = functools.partial(_priced, job, answer=answer, judge=judge, learn=learn)
