@@ -43,7 +43,7 @@ bench: weights
 	$(BIN)/python benchmarks/results.py
 	$(BIN)/python benchmarks/worlds.py
 	$(BIN)/python benchmarks/worlds.py --alarms
-	$(BIN)/python benchmarks/costs.py --repeats 10
+	$(BIN)/python benchmarks/costs.py --repeats 30
 	$(BIN)/python benchmarks/acceptance.py
 	$(BIN)/python benchmarks/examples.py --arms wordgrad nothing
 

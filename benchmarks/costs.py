@@ -1,6 +1,6 @@
 """What was predicted before a run beside what the run took, on 20 configurations; and what a strategy's critics are.
 
-    python benchmarks/costs.py --repeats 10
+    python benchmarks/costs.py --repeats 30
 
 No model is asked: a made-up engine answers, whose prompts are worth a number, and whose replies are of random length.
 Writes COSTS.md.
@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ STRATEGIES: Mapping[str, Any] = {"per_node": wg.per_node, "per_edge": wg.per_edg
 WORTH = re.compile(r"\(worth (\d\.\d\d)\)")
 ASKED = re.compile(r"Answer for ((?:P\d+)(?:, P\d+)*)")
 FORMULA = "n·k(k+1)/2"
-FIRST = 45
+FIRST = 55
 """The first seed: those before were seen when the way of predicting was chosen."""
 N = 5
 NEAR, TWICE = 0.2, 2.0
@@ -345,10 +346,16 @@ class Runs:
         ]
 
 
+def measured(setup: Setup, seeds: Sequence[int]) -> Runs:
+    """One configuration's runs."""
+    return Runs(setup, [measured_once(setup, seed) for seed in seeds])
+
+
 def compared(setups: Sequence[Setup], repeats: int) -> Section:
     """What was predicted beside what was taken."""
     seeds = range(FIRST, FIRST + repeats)
-    all_runs = [Runs(setup, [measured_once(setup, seed) for seed in seeds]) for setup in setups]
+    with ProcessPoolExecutor() as pool:
+        all_runs = list(pool.map(measured, setups, [seeds] * len(setups)))
     perfect = [runs for runs in all_runs if runs.setup.worth == 1.0]
     pairs = [pair for runs in all_runs for pair in runs.found]
     bounds = [each for runs in all_runs for each in runs.bounds]
