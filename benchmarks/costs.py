@@ -88,12 +88,11 @@ class Setup:
 
 
 MISSES = """\
-Why goals are missed:
+Why single runs miss the goals:
 
-- What rewrites are worth is chance. Two runs of one configuration differ by more than the goals allow, as the last column says, and no prediction is right for both.
+- What rewrites are worth is chance. Two runs of one configuration differ by more than the goals allow, as the last column says, and no prediction is right for both. What is expected is near as many made-up runs as can be.
 - A rewrite is taken to mend such a share of what still fails as those tried did. Where each adds as much as the first (4), a batch mostly has no failing row after three steps, and the fourth, which was predicted, races nothing.
-- What rewrites do to rows is seen of at most four of them on one batch, which says only roughly how long races last (2, 9). Where few rows fail, a batch may have none, and a run of such batches races nothing (20).
-- Six rows (1) say little of how long rows are."""
+- What rewrites do to rows is seen of at most four of them on one batch, which says only roughly how long races last (2, 9). Where few rows fail, a batch may have none, and a run of such batches races nothing (20)."""
 
 LENGTHS = {
     "few": {"critic": (10, 40), "rewrite": (30, 120), "answer": (2, 10), "row": (10, 40)},
