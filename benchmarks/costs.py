@@ -43,7 +43,7 @@ STRATEGIES: Mapping[str, Any] = {"per_node": wg.per_node, "per_edge": wg.per_edg
 WORTH = re.compile(r"\(worth (\d\.\d\d)\)")
 ASKED = re.compile(r"Answer for ((?:P\d+)(?:, P\d+)*)")
 FORMULA = "n·k(k+1)/2"
-FIRST = 55
+FIRST = 85
 """The first seed: those before were seen when the way of predicting was chosen."""
 N = 5
 NEAR, TWICE = 0.2, 2.0

@@ -115,6 +115,36 @@ def test_calls_of_a_program_are_those_that_it_made(project: Project, monkeypatch
     assert expected["usd"] == pytest.approx(took["usd"], rel=0.05)
 
 
+@pytest.mark.parametrize("test", [40, 80])
+def test_what_few_made_up_runs_take_moves_nothing(project: Project, test: int) -> None:
+    """A run in which a row fails after all would take half as much again; most of those made up take the same."""
+    perfect(project)
+    project.rows("test", [f"test{number}" for number in range(test)])
+
+    expected, bound = predicted(project)
+
+    assert expected["calls"] == bound["calls"] == taken(project)["calls"]
+
+
+@pytest.mark.parametrize("times", [2, 4])
+def test_training_rows_that_ask_the_same_are_paid_once(project: Project, times: int) -> None:
+    """Where nothing fails the calls are exact; where rows do, a row costs no less for it."""
+    words = [f"train{number // times}" for number in range(8)]
+    project.rows("train", words)
+    project.rows("validation", [f"held{number}" for number in range(60)])
+    project.change("batch = 4", "batch = 8")
+    project.engine(Two())
+    repeated, most = predicted(project)
+    took = taken(project)["calls"]
+    perfect(project)
+    project.change("steps = 2", "steps = 1")
+    exact, _ = predicted(project)
+
+    assert took <= most["calls"]
+    assert repeated["calls"] == pytest.approx(took, rel=0.2)
+    assert exact["calls"] == taken(project)["calls"]
+
+
 def test_all_rows_that_were_asked_say_what_one_takes(project: Project) -> None:
     """The one row of validation that is looked at is short; the rehearsed ones are as long as those of the run."""
     perfect(project)

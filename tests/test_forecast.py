@@ -42,10 +42,15 @@ def test_two_crowds_are_met_in_between() -> None:
     assert near_most([100, 140, 100, 140, 100], within=WITHIN) == pytest.approx(112)
 
 
-def test_the_larger_crowd_is_taken_where_none_is_between() -> None:
-    """Though the other is as near to the median."""
-    assert near_most([100, 101, 102, 300, 301], within=WITHIN) == 102
-    assert near_most([100, 101, 300, 301, 302], within=WITHIN) == pytest.approx(300)
+def test_the_largest_crowd_is_taken_where_none_is_between() -> None:
+    """Three of seven, of which the median is none: 120 is a fifth above the least of them, and the nearest to 200."""
+    assert near_most([100, 101, 102, 200, 320, 500, 800], within=WITHIN) == 120
+
+
+def test_without_tolerance_the_commonest_value_is_taken() -> None:
+    """Which may be nothing."""
+    assert near_most([0, 3, 1, 3, 2], within=0) == 3
+    assert near_most([0, 0, 1, 2, 3], within=0) == 0
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, math.nan])

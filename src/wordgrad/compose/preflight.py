@@ -94,7 +94,7 @@ def preflighted(job: Job, opened: Opened, *, seed: int, rows: int | None = None)
             again=again,
             rows=distinct(looked_at, job.task.input),
             learning=learning,
-            learned=distinct([row for batch in rehearsal.batches for row in batch.rows], job.task.input),
+            learned=rehearsal.asked(job.task.input),
             rehearsal=run.found().spent,
         )
         calls += run.usage.calls

@@ -60,9 +60,9 @@ class Cost(NamedTuple):
     usd: float
     """Not a number where a price is not known."""
 
-    def times(self, count: float) -> Cost:
-        """So much for each of `count`."""
-        return Cost(count * self.calls, count * self.tokens, count * self.usd)
+    def per(self, count: int) -> Cost:
+        """What one of so many took."""
+        return Cost(self.calls / count, self.tokens / count, self.usd / count)
 
 
 def total(costs: Iterable[Cost]) -> Cost:

@@ -167,7 +167,8 @@ class _Run:
         plan = self.job.plan
         if self.changed:
             return plan.steps * plan.batch
-        return self.rehearsal.rows if len(self.rehearsal.batches) == plan.steps else _batches(self.job)
+        whole = len(self.rehearsal.batches) == plan.steps
+        return self.rehearsal.asked(self.job.task.input) if whole else _batches(self.job)
 
 
 def _batches(job: Job) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from wordgrad.train.cost import Cost, Looks, paid, spent, tokens, total
+from wordgrad.train.estimate import distinct
 from wordgrad.train.job import Job
 from wordgrad.train.plan import Plan
 from wordgrad.train.rehearsal import Rehearsal
@@ -57,13 +58,13 @@ def lesson(job: Job, rehearsal: Rehearsal, looks: Looks, *, program: Cost, judge
     return Lesson(
         critics=_critics(rehearsal, looks, program, critic),
         rewrite=_rewrite(rehearsal, looks, texts, rewriter, past=_past(job.plan)),
-        answer=_answer(rehearsal, looks, total([program, judge]), grown=_GROWN_TOKENS * len(texts)),
+        answer=_answer(job, rehearsal, looks, total([program, judge])),
     )
 
 
 def _critics(rehearsal: Rehearsal, looks: Looks, program: Cost, critic: Engine) -> Seen:
     if rehearsal.failing:
-        return Seen(spent(looks.learning, "backward").times(1 / rehearsal.failing), rehearsal.failing)
+        return Seen(spent(looks.learning, "backward").per(rehearsal.failing), rehearsal.failing)
     read = program.tokens + program.calls * PROMPT_TOKENS
     return Seen(paid(program.calls, read, program.calls * REPLY_TOKENS, critic), 1)
 
@@ -78,17 +79,17 @@ def _rewrite(rehearsal: Rehearsal, looks: Looks, texts: Sequence[int], rewriter:
     said = sum(tokens(each.text) for gradients in rehearsal.feedback.values() for each in gradients)
     shown = paid(0, past * (sum(texts) + said), 0, rewriter)
     if count := len(rehearsal.proposals):
-        return Seen(total([spent(looks.learning, "optimize").times(1 / count), shown]), count)
+        return Seen(total([spent(looks.learning, "optimize").per(count), shown]), count)
     read, wrote = (sum(texts) + len(texts) * each for each in (PROMPT_TOKENS, _GROWN_TOKENS))
     return Seen(total([paid(len(texts), read, wrote, rewriter), shown]), 1)
 
 
-def _answer(rehearsal: Rehearsal, looks: Looks, answer: Cost, *, grown: int) -> Seen:
-    if tried := len(rehearsal.effects) * len(rehearsal.batches[-1].rows):
+def _answer(job: Job, rehearsal: Rehearsal, looks: Looks, answer: Cost) -> Seen:
+    if tried := len(rehearsal.effects) * distinct(rehearsal.batches[-1].rows, job.task.input):
         # The start's answers on training rows are what the rewrites' are held against.
-        before = spent(looks.learning, *_ROW)
-        rewritten = total([spent(looks.rehearsal, *_ROW), before.times(-1)]).times(1 / tried)
-        more = zip(answer, rewritten, before.times(1 / looks.learned), strict=True)
-        return Seen(Cost(*(max(usual + new - old, 0.0) for usual, new, old in more)), tried)
+        found = zip(answer, spent(looks.learning, *_ROW), spent(looks.rehearsal, *_ROW), strict=True)
+        costs = (max(usual + (new - old) / tried - old / looks.learned, 0.0) for usual, old, new in found)
+        return Seen(Cost(*costs), tried)
+    grown = _GROWN_TOKENS * len(job.task.program.parameters)
     usd = answer.usd * (1 + grown / max(1.0, answer.tokens))
     return Seen(Cost(answer.calls, answer.tokens + grown, usd), 1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from wordgrad.core.gradient import Gradient
 from wordgrad.optim.proposal import Proposal
 from wordgrad.statistics.races import Effect
+from wordgrad.train.estimate import distinct
 from wordgrad.train.events import Observer, Phase
 from wordgrad.train.job import Job
 from wordgrad.train.program import values_of
@@ -57,6 +58,10 @@ class Rehearsal:
             for batch in self.batches
             for row, score, passed in zip(batch.rows, batch.scores.values, batch.scores.passed, strict=True)
         }
+
+    def asked(self, column: str) -> int:
+        """Training rows that ask something else, by this column."""
+        return distinct([row for batch in self.batches for row in batch.rows], column)
 
     @property
     def racing(self) -> float:
